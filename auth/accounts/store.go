@@ -1,0 +1,59 @@
+package accounts
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/gatewire/gatewire/password"
+)
+
+// User is an account.
+type User struct {
+	ID            string // random, never reused
+	Email         string // as typed, trimmed
+	EmailVerified bool
+	Name          string
+	Picture       string // a URL; never fetched by the server
+	Created       time.Time
+
+	Password password.Hash // empty: this user has no password
+	Disabled bool
+	Scopes   []string
+	Roles    []string
+}
+
+// ExternalIdentity ties an account to a provider's subject. Its key is
+// (Issuer, Subject) and never the email (OpenID Connect Core 1.0 section 5.7).
+type ExternalIdentity struct {
+	Issuer  string
+	Subject string
+	UserID  string
+	Email   string // what the provider said last; informative
+	Created time.Time
+}
+
+// Errors of a [Store]. Every other error means that the store could not tell.
+var (
+	ErrEmailTaken    = errors.New("accounts: this email address has an account")
+	ErrIdentityTaken = errors.New("accounts: this external identity belongs to an account")
+	ErrNoUser        = errors.New("accounts: no such user")
+	ErrConflict      = errors.New("accounts: the user has changed since it was read")
+)
+
+// A Store keeps users and their external identities. All methods may be called
+// concurrently, also by several processes on one store; each is one atomic
+// step. The rules, each a subtest of accountstest.Run:
+//
+//   - U1. CreateUser stores the user, and with it the identity when there is one, or nothing. ErrEmailTaken for an email whose EmailKey is in use, ErrIdentityTaken for a known (Issuer, Subject). N concurrent calls for one email store one user.
+//   - U2. UserByID, UserByEmail (compared by EmailKey) and UserByIdentity (byte for byte) return exactly what was stored, found=false for what is not there.
+//   - U3. SetPassword stores the new hash only while the stored one is old; otherwise ErrConflict. ErrNoUser when there is none.
+//   - U4. SetDisabled sets or clears Disabled. ErrNoUser when there is none.
+type Store interface {
+	CreateUser(ctx context.Context, u User, id *ExternalIdentity) error
+	UserByID(ctx context.Context, id string) (u User, found bool, err error)
+	UserByEmail(ctx context.Context, email string) (u User, found bool, err error)
+	UserByIdentity(ctx context.Context, issuer, subject string) (u User, found bool, err error)
+	SetPassword(ctx context.Context, userID string, old, new password.Hash) error
+	SetDisabled(ctx context.Context, userID string, disabled bool) error
+}

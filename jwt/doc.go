@@ -1,0 +1,2 @@
+// Package jwt issues and verifies access tokens.
+package jwt

@@ -1,0 +1,2 @@
+// Package session keeps server-side sessions.
+package session
