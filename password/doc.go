@@ -1,0 +1,2 @@
+// Package password hashes and verifies passwords.
+package password

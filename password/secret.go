@@ -1,0 +1,46 @@
+package password
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+)
+
+const redacted = "REDACTED"
+
+// Password is a plain password as the user typed it. It prints as REDACTED under
+// fmt, slog and JSON; string(p) is the password. JSON decodes into it.
+//
+// An unexported struct field of this type is printed in clear by fmt, which
+// can't call methods on it: keep such structs out of logs.
+type Password string
+
+// Format keeps the password out of every fmt verb.
+func (Password) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
+
+// LogValue keeps the password out of slog.
+func (Password) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalText keeps the password out of JSON and other encodings.
+func (Password) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// Hash is a stored hash: a PHC string such as
+//
+//	$argon2id$v=19$m=19456,t=2,p=1$c2FsdA…$dGFn…
+//	$argon2id$v=19$m=19456,t=2,p=1,keyid=MjAyNg$c2FsdA…$dGFn…
+//
+// It has at most 256 bytes, all ASCII. It prints as REDACTED under fmt, slog and
+// JSON; store string(h), and read it back with Hash(s).
+//
+// An unexported struct field of this type is printed in clear by fmt, which
+// can't call methods on it: keep such structs out of logs.
+type Hash string
+
+// Format keeps the hash out of every fmt verb.
+func (Hash) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
+
+// LogValue keeps the hash out of slog.
+func (Hash) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalText keeps the hash out of JSON and other encodings.
+func (Hash) MarshalText() ([]byte, error) { return []byte(redacted), nil }
