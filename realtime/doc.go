@@ -1,0 +1,2 @@
+// Package realtime serves authenticated WebSocket connections.
+package realtime
