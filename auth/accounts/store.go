@@ -11,7 +11,7 @@ import (
 // User is an account.
 type User struct {
 	ID            string // random, never reused
-	Email         string // as typed, trimmed
+	Email         string // as typed, trimmed; empty: none is known
 	EmailVerified bool
 	Name          string
 	Picture       string // a URL; never fetched by the server
@@ -45,8 +45,8 @@ var (
 // concurrently, also by several processes on one store; each is one atomic
 // step. The rules, each a subtest of accountstest.Run:
 //
-//   - U1. CreateUser stores the user, and with it the identity when there is one, or nothing. ErrEmailTaken for an email whose EmailKey is in use, ErrIdentityTaken for a known (Issuer, Subject). N concurrent calls for one email store one user.
-//   - U2. UserByID, UserByEmail (compared by EmailKey) and UserByIdentity (byte for byte) return exactly what was stored, found=false for what is not there.
+//   - U1. CreateUser stores the user, and with it the identity when there is one, or nothing. ErrEmailTaken for an email whose EmailKey is in use, ErrIdentityTaken for a known (Issuer, Subject). N concurrent calls for one email store one user. An empty email is no email: any number of users have none.
+//   - U2. UserByID, UserByEmail (compared by EmailKey) and UserByIdentity (byte for byte) return exactly what was stored (times to the microsecond at least, UTC), found=false for what is not there; UserByEmail("") never finds anybody.
 //   - U3. SetPassword stores the new hash only while the stored one is old; otherwise ErrConflict. ErrNoUser when there is none.
 //   - U4. SetDisabled sets or clears Disabled. ErrNoUser when there is none.
 type Store interface {

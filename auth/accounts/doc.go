@@ -1,0 +1,2 @@
+// Package accounts is an account system: sign-up, sign-in, sessions, tokens.
+package accounts
