@@ -1,0 +1,49 @@
+// Package sqlstore keeps sessions in an SQL database. [Store] implements
+// [session.Store] on database/sql alone: bring a driver.
+//
+//	db, err := sql.Open("sqlite", sqlstore.SQLiteDSN("app.db")) // modernc.org/sqlite
+//	store, err := sqlstore.New(db, sqlstore.SQLite)
+//	err = store.Migrate(ctx)
+//	sessions, err := session.New[Data](store, nil)
+//
+// # Opening SQLite
+//
+// [SQLiteDSN] gives the settings below to modernc.org/sqlite. With another
+// driver, set them its way, for every connection of the pool:
+//
+//   - journal_mode=WAL: readers and the writer don't wait for each other.
+//   - synchronous=FULL: a commit has reached the disk before the call returns.
+//   - busy_timeout=5000: a writer waits its turn in SQLite, in milliseconds.
+//   - transactions begin IMMEDIATE: the write lock is taken at the start.
+//
+// The store is also correct without them: what SQLite answers with "busy" or
+// "locked" is tried again for up to ten seconds. SQLite must be 3.31 or later.
+//
+// An in-memory database belongs to one connection. Give the pool exactly one
+// that is never closed: SetMaxOpenConns(1), SetMaxIdleConns(1),
+// SetConnMaxLifetime(0), SetConnMaxIdleTime(0).
+//
+// # What a crash can lose
+//
+// With these settings, nothing that was acknowledged: neither a killed process
+// nor a power cut loses a session, brings back one that ended or forgets that
+// it ended, as long as the disk keeps what it said it had written. A call that
+// was under way is there whole or not at all. With synchronous=NORMAL a power
+// cut can lose the last commits, and with them a sign-out; a killed process
+// still loses nothing. The database must be on a local disk: WAL does not work
+// over a network file system.
+//
+// # Security considerations
+//
+// Session and refresh tokens are stored as SHA-256 sums, so a copy of the
+// database signs in nobody. It does hold user ids, addresses, user agents and
+// the host's data in the clear: SQLite creates the file under the process's
+// umask, so create it, or its directory, for the service's user alone.
+//
+// # What is in the database
+//
+// Tables begin with gatewire_session. [Store.Migrate] creates and migrates
+// them; [Dialect.Migrations] has the same statements as files, for those who
+// run migrations with a tool of their own. Times are integers, microseconds
+// since 1970 UTC, always from the clock of the application.
+package sqlstore

@@ -1,0 +1,236 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gatewire/gatewire/session"
+)
+
+// keepLog is how far back the log of ended sessions reaches at least. Readers
+// are promised 15 minutes; the rest is for clocks that disagree.
+const keepLog = time.Hour
+
+// pruneBatch is how many log entries one Reap forgets at least, if there are
+// as many.
+const pruneBatch = 1000
+
+// maxReap bounds one transaction of Reap, whatever the caller's limit.
+const maxReap = 1 << 20
+
+// End implements [session.Store].
+func (s *Store) End(ctx context.Context, id string, reason session.Reason, at time.Time) (bool, error) {
+	var ended []session.Ended
+	err := s.db.tx(ctx, "end", func(tx *sql.Tx) (err error) {
+		seq, err := lock(ctx, tx)
+		if err != nil {
+			return err
+		}
+		ended, err = end(ctx, tx, seq, logOne, seq, string(reason), micros(at), id)
+		if err == nil && len(ended) == 0 {
+			return errUnchanged
+		}
+		return err
+	})
+	return err == nil && len(ended) > 0, err
+}
+
+// EndUser implements [session.Store].
+func (s *Store) EndUser(ctx context.Context, userID, exceptID string, reason session.Reason, at time.Time) ([]session.Ended, error) {
+	var ended []session.Ended
+	err := s.db.tx(ctx, "end user", func(tx *sql.Tx) error {
+		seq, err := lock(ctx, tx)
+		if err != nil {
+			return err
+		}
+		seq++ // the epoch: a number no user's epoch ever was
+		if _, err := tx.ExecContext(ctx, raiseEpoch, userID, seq); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, moveHead, seq); err != nil {
+			return err
+		}
+		ended, err = end(ctx, tx, seq, logUser, seq, string(reason), micros(at), userID, exceptID)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return ended, nil
+}
+
+// Reap implements [session.Store].
+func (s *Store) Reap(ctx context.Context, now time.Time, limit int) ([]session.Ended, error) {
+	limit = min(max(limit, 0), maxReap) // to SQLite a negative limit is none
+	var ended []session.Ended
+	err := s.db.tx(ctx, "reap", func(tx *sql.Tx) error {
+		seq, err := lock(ctx, tx)
+		if err != nil {
+			return err
+		}
+		ended, err = end(ctx, tx, seq, logDead, seq, string(session.ReasonExpired), micros(now), micros(now), limit)
+		if err != nil {
+			return err
+		}
+		pruned, err := prune(ctx, tx, micros(now.Add(-keepLog)), 2*limit+pruneBatch)
+		if err == nil && len(ended) == 0 && !pruned {
+			return errUnchanged
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return ended, nil
+}
+
+// lock makes this transaction the only one that ends sessions and returns the
+// last number of the log.
+func lock(ctx context.Context, tx *sql.Tx) (seq int64, err error) {
+	n, err := affected(tx.ExecContext(ctx, lockHead))
+	if err != nil {
+		return 0, err
+	}
+	if n != 1 {
+		return 0, errors.New("the head of the log is missing: restore table gatewire_session_head")
+	}
+	err = tx.QueryRowContext(ctx, readHead).Scan(&seq)
+	return seq, err
+}
+
+// end logs what the statement selects, from seq+1 on, and removes it.
+func end(ctx context.Context, tx *sql.Tx, seq int64, logStatement string, args ...any) ([]session.Ended, error) {
+	n, err := affected(tx.ExecContext(ctx, logStatement, args...))
+	if err != nil || n == 0 {
+		return nil, err
+	}
+	if _, err := tx.ExecContext(ctx, removeLogged, seq); err != nil {
+		return nil, err
+	}
+	if _, err := tx.ExecContext(ctx, moveHead, seq+n); err != nil {
+		return nil, err
+	}
+	rows, err := tx.QueryContext(ctx, readLogged, seq)
+	if err != nil {
+		return nil, err
+	}
+	ended := make([]session.Ended, 0, n)
+	err = each(rows, func(rows *sql.Rows) error {
+		var e session.Ended
+		var reason string
+		var at int64
+		if err := rows.Scan(&e.ID, &e.UserID, &reason, &at); err != nil {
+			return err
+		}
+		e.Reason, e.At = session.Reason(reason), fromMicros(at)
+		ended = append(ended, e)
+		return nil
+	})
+	return ended, err
+}
+
+// prune forgets the oldest entries of the log, at most limit, that ended
+// before the time given. It stops at the first that did not, so the log has no
+// holes even where clocks disagree.
+func prune(ctx context.Context, tx *sql.Tx, before int64, limit int) (bool, error) {
+	rows, err := tx.QueryContext(ctx, oldestLogged, limit)
+	if err != nil {
+		return false, err
+	}
+	var upTo int64
+	kept := false
+	err = each(rows, func(rows *sql.Rows) error {
+		var seq, at int64
+		if err := rows.Scan(&seq, &at); err != nil {
+			return err
+		}
+		if kept = kept || at >= before; !kept {
+			upTo = seq
+		}
+		return nil
+	})
+	if err != nil || upTo == 0 {
+		return false, err
+	}
+	if _, err := tx.ExecContext(ctx, forgetLogged, upTo); err != nil {
+		return false, err
+	}
+	_, err = tx.ExecContext(ctx, movePruned, upTo)
+	return true, err
+}
+
+// Epoch implements [session.Store].
+func (s *Store) Epoch(ctx context.Context, userID string) (uint64, error) {
+	var epoch int64
+	if _, err := s.db.row(ctx, "epoch", userEpoch, []any{userID}, []any{&epoch}); err != nil {
+		return 0, err
+	}
+	return uint64(epoch), nil
+}
+
+// EndedSince implements [session.Store]. A cursor this log did not give out,
+// one of another database or from before a backup was restored, is
+// [session.ErrCursorLost] like one that is too old.
+func (s *Store) EndedSince(ctx context.Context, cursor string, limit int) ([]session.Ended, string, error) {
+	after, log, ok := parseCursor(cursor)
+	if !ok {
+		return nil, "", session.ErrCursorLost
+	}
+	limit = max(limit, 0)
+	if cursor == "" {
+		limit = 0
+	}
+	var (
+		ended        []session.Ended
+		name         string
+		head, pruned int64
+		last         int64
+	)
+	err := s.db.rows(ctx, "ended since", endedSince, []any{after, limit},
+		func() { ended, name, last = nil, "", after },
+		func(rows *sql.Rows) error {
+			var seq, at sql.NullInt64
+			var id, user, reason sql.NullString
+			if err := rows.Scan(&name, &head, &pruned, &seq, &id, &user, &reason, &at); err != nil {
+				return err
+			}
+			if seq.Valid { // the head stands alone when nothing has ended
+				last = seq.Int64
+				ended = append(ended, session.Ended{ID: id.String, UserID: user.String,
+					Reason: session.Reason(reason.String), At: fromMicros(at.Int64)})
+			}
+			return nil
+		})
+	switch {
+	case err != nil:
+		return nil, "", err
+	case name == "":
+		return nil, "", s.db.wrap("ended since", errors.New("the head of the log is missing"))
+	case cursor == "":
+		return nil, formatCursor(name, head), nil
+	case log != name || after > head || after < pruned:
+		return nil, "", session.ErrCursorLost
+	}
+	return ended, formatCursor(name, last), nil
+}
+
+// A cursor is the log's name and the number of the last entry that was read.
+func formatCursor(log string, seq int64) string {
+	return log + "." + strconv.FormatInt(seq, 10)
+}
+
+func parseCursor(s string) (seq int64, log string, ok bool) {
+	if s == "" {
+		return 0, "", true
+	}
+	log, digits, ok := strings.Cut(s, ".")
+	if !ok {
+		return 0, "", false
+	}
+	seq, err := strconv.ParseInt(digits, 10, 64)
+	return seq, log, err == nil && seq >= 0
+}

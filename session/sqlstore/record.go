@@ -1,0 +1,119 @@
+package sqlstore
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/gatewire/gatewire/session"
+)
+
+// micros is how a time is stored. The zero time keeps its own number, so it
+// is the zero time again when it is read.
+func micros(t time.Time) int64 { return t.UnixMicro() }
+
+func fromMicros(us int64) time.Time { return time.UnixMicro(us).UTC() }
+
+// values returns the columns of rec in the order of sessionColumns.
+func values(rec session.Record) ([]any, error) {
+	scopes, err := json.Marshal(rec.Scopes)
+	if err != nil {
+		return nil, err
+	}
+	roles, err := json.Marshal(rec.Roles)
+	if err != nil {
+		return nil, err
+	}
+	return []any{
+		rec.ID, micros(rec.Created),
+		rec.Key[:], string(rec.Kind), int64(rec.Rev), rec.UserID, string(scopes), string(roles),
+		micros(rec.AuthTime), micros(rec.Seen), micros(rec.IdleExpires), micros(rec.Expires),
+		rec.UserAgent, rec.IP,
+		rec.Origin.Issuer, rec.Origin.Subject, rec.Origin.SID,
+		sum(rec.Refresh.Secret), sum(rec.Refresh.Previous), micros(rec.Refresh.RotatedAt), blob(rec.Refresh.Successor),
+		blob(rec.Data),
+	}, nil
+}
+
+// sum is NULL for the zero value, which most sessions have.
+func sum(b [32]byte) any {
+	if b == [32]byte{} {
+		return nil
+	}
+	return b[:]
+}
+
+// blob is NULL for nil alone: an empty value stays one.
+func blob(b []byte) any {
+	if b == nil {
+		return nil
+	}
+	return b
+}
+
+// row is a record on its way out of the database.
+type row struct {
+	rec                                                session.Record
+	key, scopes, roles, secret, previous               []byte
+	kind                                               string
+	rev                                                int64
+	authTime, created, seen, idleExpires, expires, rot int64
+}
+
+// dest returns where the columns go, in the order of sessionColumns.
+func (r *row) dest() []any {
+	rec := &r.rec
+	return []any{
+		&rec.ID, &r.created,
+		&r.key, &r.kind, &r.rev, &rec.UserID, &r.scopes, &r.roles,
+		&r.authTime, &r.seen, &r.idleExpires, &r.expires,
+		&rec.UserAgent, &rec.IP,
+		&rec.Origin.Issuer, &rec.Origin.Subject, &rec.Origin.SID,
+		&r.secret, &r.previous, &r.rot, &rec.Refresh.Successor,
+		&rec.Data,
+	}
+}
+
+// record returns what was read. A row that cannot have been written by this
+// package is an error: it is neither a session nor the absence of one.
+func (r *row) record() (session.Record, error) {
+	rec := r.rec
+	rec.Kind = session.Kind(r.kind)
+	rec.Rev = uint64(r.rev)
+	rec.AuthTime = fromMicros(r.authTime)
+	rec.Created = fromMicros(r.created)
+	rec.Seen = fromMicros(r.seen)
+	rec.IdleExpires = fromMicros(r.idleExpires)
+	rec.Expires = fromMicros(r.expires)
+	rec.Refresh.RotatedAt = fromMicros(r.rot)
+	err := errors.Join(
+		intoSum((*[32]byte)(&rec.Key), r.key, false),
+		intoSum(&rec.Refresh.Secret, r.secret, true),
+		intoSum(&rec.Refresh.Previous, r.previous, true),
+		intoList(&rec.Scopes, r.scopes),
+		intoList(&rec.Roles, r.roles),
+	)
+	if err != nil {
+		return session.Record{}, fmt.Errorf("the row of session %q is damaged: %w", rec.ID, err)
+	}
+	return rec, nil
+}
+
+func intoSum(dst *[32]byte, b []byte, nullable bool) error {
+	if b == nil && nullable {
+		return nil
+	}
+	if len(b) != len(dst) {
+		return fmt.Errorf("a SHA-256 sum of %d bytes", len(b))
+	}
+	copy(dst[:], b)
+	return nil
+}
+
+func intoList(dst *[]string, text []byte) error {
+	if err := json.Unmarshal(text, dst); err != nil {
+		return errors.New("a list that is not a JSON array of strings")
+	}
+	return nil
+}

@@ -1,0 +1,162 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/gatewire/gatewire/session"
+)
+
+// Store is a [session.Store] in an SQL database. It is safe for concurrent
+// use, and for use by several processes on one database.
+type Store struct {
+	db database
+}
+
+var _ session.Store = (*Store)(nil)
+
+// New returns a store on db, which stays the caller's to close. It does not
+// touch the database: call [Store.Migrate] before anything else.
+func New(db *sql.DB, d Dialect) (*Store, error) {
+	var errs []error
+	if db == nil {
+		errs = append(errs, errors.New("session/sqlstore: db is nil: pass what sql.Open returned"))
+	}
+	if d.Migrations() == nil {
+		errs = append(errs, fmt.Errorf("session/sqlstore: unknown dialect %q: pass sqlstore.SQLite", string(d)))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return &Store{db: database{
+		db:      db,
+		dialect: d,
+		name:    "session/sqlstore",
+		own:     []error{session.ErrExists, session.ErrNotFound, session.ErrConflict, session.ErrEpoch, session.ErrCursorLost},
+	}}, nil
+}
+
+// Migrate creates the tables or brings them up to date, in one transaction. It
+// may be called at every start, by any number of processes at once. A schema
+// that is newer than this package knows is an error.
+func (s *Store) Migrate(ctx context.Context) error {
+	return s.db.migrate(ctx, "gatewire_session_schema")
+}
+
+// Create implements [session.Store].
+func (s *Store) Create(ctx context.Context, rec session.Record, epoch uint64) error {
+	rec.Rev = 1
+	args, err := values(rec)
+	if err != nil {
+		return s.db.wrap("create", err)
+	}
+	return s.db.tx(ctx, "create", func(tx *sql.Tx) error {
+		n, err := affected(tx.ExecContext(ctx, insertSession, args...))
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return session.ErrExists
+		}
+		var ended bool
+		if err := tx.QueryRowContext(ctx, hasEnded, rec.ID).Scan(&ended); err != nil {
+			return err
+		}
+		if ended {
+			return session.ErrExists
+		}
+		if epoch == session.AnyEpoch {
+			return nil
+		}
+		// EndUser raises the epoch and removes the sessions in one transaction,
+		// which this one precedes or follows as a whole.
+		var now int64
+		if err := tx.QueryRowContext(ctx, userEpoch, rec.UserID).Scan(&now); err != nil {
+			return err
+		}
+		if uint64(now) != epoch {
+			return session.ErrEpoch
+		}
+		return nil
+	})
+}
+
+// Load implements [session.Store].
+func (s *Store) Load(ctx context.Context, key session.Key) (session.Record, bool, error) {
+	return s.one(ctx, "load", sessionByKey, key[:])
+}
+
+// ByID implements [session.Store].
+func (s *Store) ByID(ctx context.Context, id string) (session.Record, bool, error) {
+	return s.one(ctx, "load by id", sessionByID, id)
+}
+
+func (s *Store) one(ctx context.Context, op, query string, arg any) (session.Record, bool, error) {
+	var r row
+	found, err := s.db.row(ctx, op, query, []any{arg}, r.dest())
+	if err != nil || !found {
+		return session.Record{}, false, err
+	}
+	rec, err := r.record()
+	if err != nil {
+		return session.Record{}, false, s.db.wrap(op, err)
+	}
+	return rec, true, nil
+}
+
+// ListUser implements [session.Store].
+func (s *Store) ListUser(ctx context.Context, userID string) ([]session.Record, error) {
+	var list []session.Record
+	err := s.db.rows(ctx, "list", sessionsOfUser, []any{userID},
+		func() { list = nil },
+		func(rows *sql.Rows) error {
+			var r row
+			if err := rows.Scan(r.dest()...); err != nil {
+				return err
+			}
+			rec, err := r.record()
+			if err == nil {
+				list = append(list, rec)
+			}
+			return err
+		})
+	if err != nil {
+		return nil, err
+	}
+	return list, nil
+}
+
+// Replace implements [session.Store].
+func (s *Store) Replace(ctx context.Context, old session.Key, rec session.Record, ifRev uint64) error {
+	rec.Rev = ifRev + 1
+	args, err := values(rec)
+	if err != nil {
+		return s.db.wrap("replace", err)
+	}
+	n, err := s.db.exec(ctx, "replace", replaceSession, append(args[createColumns:], old[:], int64(ifRev))...)
+	if err != nil {
+		return err
+	}
+	if n > 0 {
+		return nil
+	}
+	// Which of the two it is may have changed by now; either is true of a
+	// moment within this call.
+	var there bool
+	if _, err := s.db.row(ctx, "replace", hasSession, []any{old[:]}, []any{&there}); err != nil {
+		return err
+	}
+	if there {
+		return session.ErrConflict
+	}
+	return session.ErrNotFound
+}
+
+// Touch implements [session.Store].
+func (s *Store) Touch(ctx context.Context, key session.Key, seen, idleExpires time.Time) error {
+	_, err := s.db.exec(ctx, "touch", touchSession, key[:], micros(seen), micros(idleExpires))
+	return err
+}
