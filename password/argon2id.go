@@ -69,6 +69,19 @@ func (p Argon2idParams) check() error {
 	return errors.Join(errs...)
 }
 
+// missingTo returns what p must do in addition to take about the time of want:
+// zero when p is no cheaper.
+func (p Argon2idParams) missingTo(want Argon2idParams) Argon2idParams {
+	if p.work() >= want.work() {
+		return Argon2idParams{}
+	}
+	want.MemoryKiB = uint32((want.work() - p.work()) / uint64(want.Time))
+	if want.MemoryKiB < 8*uint32(want.Threads) {
+		return Argon2idParams{}
+	}
+	return want
+}
+
 func (p Argon2idParams) key(pw, salt []byte, size int) []byte {
 	return argon2.IDKey(pw, salt, p.Time, p.MemoryKiB, p.Threads, uint32(size))
 }

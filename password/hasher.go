@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/gatewire/gatewire/password/internal/nfc"
 )
 
 // Options configure a Hasher. The zero value is safe for production.
@@ -40,6 +42,7 @@ type Hasher struct {
 	params  Argon2idParams
 	peppers Peppers
 	policy  Policy
+	nfc     *nfc.Form
 	budget  *budget
 	maxWork uint64 // KiB filled, the most that a stored hash may ask for
 	missing stored // what VerifyMissing verifies against: nobody's hash, at the current cost
@@ -58,8 +61,10 @@ func New(o *Options) (*Hasher, error) {
 	if h.policy.MinLength == 0 {
 		h.policy.MinLength = 8
 	}
+	var nfcErr error
+	h.nfc, nfcErr = nfc.New()
 	b, err := newBudget(o)
-	errs := []error{h.params.check(), h.policy.check(), err}
+	errs := []error{h.params.check(), h.policy.check(), err, nfcErr}
 	if err == nil && b.size < h.params.bytes() {
 		errs = append(errs, fmt.Errorf("password: MemoryBudget is %d bytes, want at least the %d of one hash", b.size, h.params.bytes()))
 	}
@@ -86,31 +91,48 @@ func (h *Hasher) Hash(ctx context.Context, pw Password) (Hash, error) {
 		return "", ErrTooLong
 	}
 	s := stored{params: h.params, pepper: h.peppers.current(), salt: random(saltBytes)}
-	key, err := h.peppers.apply(s.pepper, []byte(pw))
-	if err != nil {
-		return "", err
-	}
 	if err := h.budget.acquire(ctx, s.params.bytes()); err != nil {
 		return "", err
 	}
 	defer h.budget.release(s.params.bytes())
-	s.tag = s.params.key(key, s.salt, tagBytes)
+	s.tag = s.params.key(h.input(pw, s.pepper), s.salt, tagBytes)
 	return s.encode(), nil
 }
 
 // Verify tells whether pw is the password of the stored hash: a nil error means
 // that it is, ErrMismatch that it is not, any other error that it could not tell.
-// rehash is true when the password is right and the hash should be replaced.
+// rehash is true when the password is right and the stored hash is not what Hash
+// makes today (cost, pepper, sizes): make a new one with Hash and store it, but
+// only while the old one is still there, as the example shows. An empty hash and
+// one that begins with '!' or '*' (the markers of Unix and Django for a disabled
+// password) match nothing, and so does the empty password.
+//
+// Everything but ErrParams and ErrTooLong takes at least the time of a wrong
+// password at the current cost, whatever is stored; a hash of a higher cost than
+// the current one takes its own, longer time.
+//
+// Errors: ErrMismatch, ErrMalformed, ErrParams, ErrUnsupported,
+// ErrUnknownPepper, ErrBusy, ErrTooLong, or that of ctx, which bounds the wait
+// for memory but can't interrupt the hashing itself.
 func (h *Hasher) Verify(ctx context.Context, pw Password, hash Hash) (rehash bool, err error) {
 	if len(pw) > MaxBytes {
 		return false, ErrTooLong
 	}
 	s, err := parse(hash)
-	if err != nil {
-		return false, err
+	if err == nil {
+		err = h.admit(s)
 	}
-	if s.params.bytes() > h.budget.size || s.params.work() > h.maxWork {
-		return false, ErrParams
+	if err == nil && pw == "" {
+		err = ErrMismatch
+	}
+	switch {
+	case errors.Is(err, ErrParams):
+		return false, err
+	case err != nil:
+		if e := h.VerifyMissing(ctx, pw); !errors.Is(e, ErrMismatch) {
+			return false, e
+		}
+		return false, err
 	}
 	if err := h.verify(ctx, pw, s); err != nil {
 		return false, err
@@ -119,8 +141,9 @@ func (h *Hasher) Verify(ctx context.Context, pw Password, hash Hash) (rehash boo
 }
 
 // VerifyMissing takes the time of Verify for an account that does not exist, so
-// that a caller can't tell who has an account. It returns ErrMismatch, or the
-// errors that Verify would return too: ErrTooLong, ErrBusy, that of ctx.
+// that nobody can tell by the clock who has an account. It always returns an
+// error: ErrMismatch, or those that Verify would return too: ErrTooLong,
+// ErrBusy, that of ctx.
 func (h *Hasher) VerifyMissing(ctx context.Context, pw Password) error {
 	if len(pw) > MaxBytes {
 		return ErrTooLong
@@ -131,19 +154,40 @@ func (h *Hasher) VerifyMissing(ctx context.Context, pw Password) error {
 	return ErrMismatch
 }
 
-func (h *Hasher) verify(ctx context.Context, pw Password, s stored) error {
-	key, err := h.peppers.apply(s.pepper, []byte(pw))
-	if err != nil {
-		return err
+// admit refuses a stored hash that this Hasher can't or must not work on.
+func (h *Hasher) admit(s stored) error {
+	if s.params.bytes() > h.budget.size || s.params.work() > h.maxWork {
+		return ErrParams
 	}
-	if err := h.budget.acquire(ctx, s.params.bytes()); err != nil {
-		return err
-	}
-	defer h.budget.release(s.params.bytes())
-	if subtle.ConstantTimeCompare(s.params.key(key, s.salt, len(s.tag)), s.tag) != 1 {
-		return ErrMismatch
+	if !h.peppers.has(s.pepper) {
+		return fmt.Errorf("%w %q", ErrUnknownPepper, s.pepper)
 	}
 	return nil
+}
+
+// verify is for a stored hash that was admitted.
+func (h *Hasher) verify(ctx context.Context, pw Password, s stored) error {
+	rest := s.params.missingTo(h.params)
+	need := max(s.params.bytes(), rest.bytes())
+	if err := h.budget.acquire(ctx, need); err != nil {
+		return err
+	}
+	defer h.budget.release(need)
+	input := h.input(pw, s.pepper)
+	if subtle.ConstantTimeCompare(s.params.key(input, s.salt, len(s.tag)), s.tag) == 1 {
+		return nil
+	}
+	// A wrong password for an old, cheaper hash must not be told from one for
+	// nobody's account. A right one needs no such care: it's hashed anew anyway.
+	if rest.MemoryKiB > 0 {
+		rest.key(input, h.missing.salt, tagBytes)
+	}
+	return ErrMismatch
+}
+
+// input is what argon2id gets: the password in NFC, under its pepper.
+func (h *Hasher) input(pw Password, pepper string) []byte {
+	return h.peppers.apply(pepper, []byte(h.nfc.String(string(pw))))
 }
 
 // Format keeps the peppers out of every fmt verb.

@@ -115,22 +115,31 @@ func (ps Peppers) current() string {
 	return (*ps.list)[0].id
 }
 
-// apply returns what is hashed in place of the password: HMAC-SHA-256 of it under
-// the pepper named id, or the password itself when id is empty.
-func (ps Peppers) apply(id string, pw []byte) ([]byte, error) {
-	if id == "" {
-		return pw, nil
+// has reports whether hashes with this pepper id can be verified; "" means none.
+func (ps Peppers) has(id string) bool { return id == "" || ps.key(id) != nil }
+
+func (ps Peppers) key(id string) []byte {
+	if ps.list == nil {
+		return nil
 	}
-	if !ps.IsZero() {
-		for _, p := range *ps.list {
-			if p.id == id {
-				mac := hmac.New(sha256.New, p.key)
-				mac.Write(pw)
-				return mac.Sum(nil), nil
-			}
+	for _, p := range *ps.list {
+		if p.id == id {
+			return p.key
 		}
 	}
-	return nil, fmt.Errorf("%w %q", ErrUnknownPepper, id)
+	return nil
+}
+
+// apply returns what is hashed in place of the password: HMAC-SHA-256 of it under
+// the pepper named id, which has(id), or the password itself when id is empty.
+// HMAC, because x/crypto's argon2 takes no secret of its own (RFC 9106's K).
+func (ps Peppers) apply(id string, pw []byte) []byte {
+	if id == "" {
+		return pw
+	}
+	mac := hmac.New(sha256.New, ps.key(id))
+	mac.Write(pw)
+	return mac.Sum(nil)
 }
 
 // Format keeps the peppers out of every fmt verb.

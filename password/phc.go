@@ -5,16 +5,17 @@ import (
 	"strings"
 )
 
-// maxHashBytes bounds a stored hash. The longest that parse accepts has 64 bytes
-// of salt and of tag and a pepper id of 32 bytes.
-const maxHashBytes = 256
+// maxHashBytes bounds a stored hash. Ours have at most 160 bytes; with 64 bytes of
+// salt and of tag, the most that parse takes, they have up to 261.
+const maxHashBytes = 512
 
 // stored is a stored hash, taken apart.
 type stored struct {
-	params Argon2idParams
-	pepper string // id, "" for none
-	salt   []byte
-	tag    []byte
+	params  Argon2idParams
+	threads uint32 // as written; params.Threads once it's known to fit
+	pepper  string // id, "" for none
+	salt    []byte
+	tag     []byte
 }
 
 func (s stored) encode() Hash {
@@ -41,12 +42,17 @@ func (s stored) outdated(h *Hasher) bool {
 	return s.params != h.params || s.pepper != h.peppers.current() || len(s.salt) < saltBytes || len(s.tag) != tagBytes
 }
 
-// parse takes a stored hash apart. It allocates no more than the string's length.
+// parse takes a stored hash apart: an argon2id PHC string in its one spelling.
+// It allocates by the string's length alone, never by the numbers in it.
 func parse(h Hash) (stored, error) {
 	if len(h) > maxHashBytes {
 		return stored{}, ErrMalformed
 	}
-	rest, ok := strings.CutPrefix(string(h), "$argon2id$v=19$")
+	rest, ok := strings.CutPrefix(string(h), "$argon2id$v=")
+	if !ok {
+		return stored{}, foreign(h)
+	}
+	rest, ok = strings.CutPrefix(rest, "19$")
 	if !ok {
 		return stored{}, ErrMalformed
 	}
@@ -64,6 +70,11 @@ func parse(h Hash) (stored, error) {
 	if s.tag, err = parseB64(fields[2], 16, 64); err != nil {
 		return stored{}, err
 	}
+	// Last, so that ErrParams is said of well-formed hashes only.
+	if s.params.Time > maxTime || s.threads > maxThreads {
+		return stored{}, ErrParams
+	}
+	s.params.Threads = uint8(s.threads)
 	return s, nil
 }
 
@@ -74,16 +85,14 @@ func parseParams(text string) (stored, error) {
 	if len(fields) != 3 && len(fields) != 4 {
 		return s, ErrMalformed
 	}
-	m, okM := parseNumber(fields[0], "m=")
-	t, okT := parseNumber(fields[1], "t=")
-	p, okP := parseNumber(fields[2], "p=")
-	if !okM || !okT || !okP {
+	var okM, okT, okP bool
+	s.params.MemoryKiB, okM = parseNumber(fields[0], "m=")
+	s.params.Time, okT = parseNumber(fields[1], "t=")
+	s.threads, okP = parseNumber(fields[2], "p=")
+	// RFC 9106 section 3.1: m is at least 8p.
+	if !okM || !okT || !okP || uint64(s.params.MemoryKiB) < 8*uint64(s.threads) {
 		return s, ErrMalformed
 	}
-	if t > maxTime || p > maxThreads {
-		return s, ErrParams
-	}
-	s.params = Argon2idParams{MemoryKiB: m, Time: t, Threads: uint8(p)}
 	if len(fields) == 4 {
 		v, ok := strings.CutPrefix(fields[3], "keyid=")
 		id, err := parseB64(v, 1, maxPepperID)

@@ -26,10 +26,11 @@ func (Password) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // Hash is a stored hash: a PHC string such as
 //
-//	$argon2id$v=19$m=19456,t=2,p=1$c2FsdA…$dGFn…
-//	$argon2id$v=19$m=19456,t=2,p=1,keyid=MjAyNg$c2FsdA…$dGFn…
+//	$argon2id$v=19$m=19456,t=2,p=1$<salt>$<tag>
+//	$argon2id$v=19$m=19456,t=2,p=1,keyid=MjAyNg$<salt>$<tag>
 //
-// It has at most 256 bytes, all ASCII. It prints as REDACTED under fmt, slog and
+// The second is under the pepper whose id is "2026", in base64 without padding
+// like salt and tag. What Hash makes has at most 160 bytes, all ASCII. It prints as REDACTED under fmt, slog and
 // JSON; store string(h), and read it back with Hash(s).
 //
 // An unexported struct field of this type is printed in clear by fmt, which

@@ -1,0 +1,34 @@
+package password
+
+import (
+	"context"
+	"time"
+)
+
+// Parse takes a hash apart and puts it together again.
+func Parse(h Hash) (Hash, error) {
+	s, err := parse(h)
+	if err != nil {
+		return "", err
+	}
+	return s.encode(), nil
+}
+
+// Budget lets tests hold memory without hashing.
+type Budget struct{ b *budget }
+
+func NewBudget(size int64, maxWait time.Duration, maxWaiting int) (Budget, error) {
+	b, err := newBudget(&Options{MemoryBudget: size, MaxWait: maxWait, MaxWaiting: maxWaiting})
+	return Budget{b}, err
+}
+
+func (b Budget) Acquire(ctx context.Context, n int64) error { return b.b.acquire(ctx, n) }
+func (b Budget) Release(n int64)                            { b.b.release(n) }
+
+// BudgetOf is the budget of a Hasher.
+func BudgetOf(h *Hasher) Budget { return Budget{h.budget} }
+
+// CommonList is the embedded list.
+
+func CommonList() string      { return commonList }
+func IsCommon(pw string) bool { return common(pw) }
