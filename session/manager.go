@@ -3,113 +3,119 @@ package session
 import (
 	"context"
 	"errors"
-	"net/http"
+	"math/rand/v2"
+	"sync"
+	"time"
 )
 
 // Manager hands out, finds and ends sessions that carry a D. It is safe for
 // concurrent use. Make one with [New].
 type Manager[D any] struct {
-	store Store
+	store  Store
+	config config
+	events func(context.Context, Event)
+	hooks  hooks
+
+	stop context.CancelFunc // ends the reaper
+	done sync.WaitGroup
 }
 
-// New returns a manager of sessions in store. It starts a goroutine that
-// removes expired sessions; Close ends it. All mistakes in o are reported at
-// once.
+// New returns a manager of sessions in store that carry a D: a struct of the
+// host's, stored as JSON, or struct{} for none. It starts a goroutine that
+// removes expired sessions; Close ends it. New does not call the store, and
+// reports all mistakes in o at once.
 func New[D any](store Store, o *Options) (*Manager[D], error) {
-	return &Manager[D]{store: store}, nil
+	if o == nil {
+		o = &Options{}
+	}
+	var errs []error
+	if store == nil {
+		errs = append(errs, errors.New("session: no store; NewMemoryStore(nil) is one for a single process"))
+	}
+	c, err := newConfig(*o)
+	errs = append(errs, err, checkData[D]())
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	m := &Manager[D]{store: store, config: c, events: o.Events, stop: stop}
+	if c.reapEvery > 0 {
+		m.done.Go(func() { m.reap(ctx) })
+	}
+	return m, nil
 }
 
-var errSkeleton = errors.New("session: skeleton")
-
-// Handler is the middleware.
-func (m *Manager[D]) Handler(next http.Handler) http.Handler { return next }
-
-// CheckOrigin is the cross-origin check of Handler alone.
-func (m *Manager[D]) CheckOrigin(r *http.Request) error { return errSkeleton }
-
-// Authenticate returns the signed-in session a request presents.
-func (m *Manager[D]) Authenticate(r *http.Request) (*Session[D], error) { return nil, errSkeleton }
-
-// Get returns the visitor's session, in a context from Handler.
-func (m *Manager[D]) Get(ctx context.Context) (*Session[D], error) { return nil, errSkeleton }
-
-// Update changes the visitor's data.
-func (m *Manager[D]) Update(ctx context.Context, f func(*D) error) error { return errSkeleton }
-
-// Login begins a cookie session.
-func (m *Manager[D]) Login(w http.ResponseWriter, r *http.Request, userID string) error {
-	return errSkeleton
+// Close ends the manager's goroutine and waits for it. The manager's methods
+// still work. It always returns nil.
+func (m *Manager[D]) Close() error {
+	m.stop()
+	m.done.Wait()
+	return nil
 }
 
-// Begin begins a cookie session.
-func (m *Manager[D]) Begin(w http.ResponseWriter, r *http.Request, s Start) (*Session[D], error) {
-	return nil, errSkeleton
+// now is cut to what every store keeps, so that what was written compares
+// equal to what is read.
+func (m *Manager[D]) now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
+
+// isLive says whether a record in the store is a session still.
+func isLive(rec Record, now time.Time) bool {
+	return now.Before(rec.IdleExpires) && now.Before(rec.Expires)
 }
 
-// BeginToken begins a token session.
-func (m *Manager[D]) BeginToken(ctx context.Context, s Start) (RefreshToken, *Session[D], error) {
-	return RefreshToken{}, nil, errSkeleton
+// touch writes that a session is in use, once in TouchEvery. It carries no
+// data, and failing costs no more than an earlier idle end.
+func (m *Manager[D]) touch(ctx context.Context, rec *Record, now time.Time) {
+	if now.Sub(rec.Seen) < m.config.touchEvery {
+		return
+	}
+	idle := earlier(now.Add(m.config.cookie.Idle), rec.Expires)
+	if err := m.store.Touch(ctx, rec.Key, now, idle); err != nil {
+		m.config.logger.WarnContext(ctx, "session: use of a session could not be noted", "session", rec.ID, "error", err)
+		return
+	}
+	rec.Seen, rec.IdleExpires = now, later(rec.IdleExpires, idle)
 }
 
-// Refresh exchanges a refresh token.
-func (m *Manager[D]) Refresh(ctx context.Context, token string) (RefreshToken, *Session[D], error) {
-	return RefreshToken{}, nil, errSkeleton
+// open makes a session of a record, or returns ErrNotFound and reports it when
+// its data is not a D.
+func (m *Manager[D]) open(ctx context.Context, rec Record) (*Session[D], error) {
+	data, err := decodeData[D](rec.Data)
+	if err != nil {
+		m.undecodable(ctx, rec, err)
+		return nil, ErrNotFound
+	}
+	return &Session[D]{rec: rec, data: data}, nil
 }
 
-// EndByRefresh ends the session of a refresh token.
-func (m *Manager[D]) EndByRefresh(ctx context.Context, token string) error { return errSkeleton }
-
-// Renew replaces the secret of the request's session.
-func (m *Manager[D]) Renew(w http.ResponseWriter, r *http.Request) error { return errSkeleton }
-
-// Logout ends the request's session.
-func (m *Manager[D]) Logout(w http.ResponseWriter, r *http.Request) error { return errSkeleton }
-
-// ClearCookie deletes the cookie.
-func (m *Manager[D]) ClearCookie(w http.ResponseWriter) {}
-
-// Session returns a live session by its public id.
-func (m *Manager[D]) Session(ctx context.Context, id string) (*Session[D], error) {
-	return nil, errSkeleton
+func (m *Manager[D]) undecodable(ctx context.Context, rec Record, err error) {
+	m.config.logger.WarnContext(ctx, "session: stored data can't be decoded; the session is not used", "session", rec.ID, "error", err)
+	m.event(ctx, Event{Kind: EventUndecodable, SessionID: rec.ID, UserID: rec.UserID, Err: err})
 }
 
-// Alive reports whether a session lives.
-func (m *Manager[D]) Alive(ctx context.Context, id string) (bool, error) { return false, errSkeleton }
+// storeTimeout bounds what goes on after a client went away.
+const storeTimeout = 5 * time.Second
 
-// Epoch returns the user's epoch.
-func (m *Manager[D]) Epoch(ctx context.Context, userID string) (uint64, error) {
-	return 0, errSkeleton
+// detached is for steps that a cancelled request must not lose, such as a
+// sign-out.
+func detached(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 }
 
-// Revoke ends one session of a user.
-func (m *Manager[D]) Revoke(ctx context.Context, userID, id string, reason Reason) (bool, error) {
-	return false, errSkeleton
-}
+// maxAttempts bounds retries after ErrConflict. One of the competitors wins
+// every round, so this many would have to keep it up.
+const maxAttempts = 200
 
-// RevokeOthers ends all sessions of a user but one.
-func (m *Manager[D]) RevokeOthers(ctx context.Context, userID, keepID string, reason Reason) (int, error) {
-	return 0, errSkeleton
+// pause waits a little, at random, before the next attempt.
+func pause(ctx context.Context, attempt int) error {
+	if attempt >= maxAttempts {
+		return unavailable(ErrConflict)
+	}
+	t := time.NewTimer(rand.N(time.Duration(min(attempt+1, 20)) * time.Millisecond))
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return unavailable(ctx.Err())
+	case <-t.C:
+		return nil
+	}
 }
-
-// RevokeUser ends all sessions of a user.
-func (m *Manager[D]) RevokeUser(ctx context.Context, userID string, reason Reason) (int, error) {
-	return 0, errSkeleton
-}
-
-// List returns a user's live sessions.
-func (m *Manager[D]) List(ctx context.Context, userID string) ([]Info, error) {
-	return nil, errSkeleton
-}
-
-// EndedSince returns the ids of sessions that ended after cursor.
-func (m *Manager[D]) EndedSince(ctx context.Context, cursor string) (ids []string, next string, err error) {
-	return nil, "", errSkeleton
-}
-
-// OnEnd has f called for every session this manager ends.
-func (m *Manager[D]) OnEnd(f func(sessionID, userID, reason string)) (cancel func()) {
-	return func() {}
-}
-
-// Close ends the manager's goroutine.
-func (m *Manager[D]) Close() error { return nil }

@@ -1,0 +1,238 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// Logout ends the session of the request's cookie on the server and deletes
+// the cookie. Without a session it only deletes the cookie. It goes on when
+// the client goes away. An error means that the session may live on: report
+// it (the status is 503), the cookie is deleted all the same. It works with
+// and without Handler around.
+func (m *Manager[D]) Logout(w http.ResponseWriter, r *http.Request) error {
+	v := m.attached(r)
+	inside := v != nil
+	if !inside {
+		v = m.newVisit(r)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	ctx, cancel := detached(r.Context())
+	defer cancel()
+	err := v.logout(ctx)
+	switch {
+	case !inside:
+		v.writeHeaders(w.Header())
+	case v.closed && err == nil:
+		return ErrHeadersSent // ended, but the cookie stays
+	}
+	return err
+}
+
+// logout ends every session the request presents: who holds a token may.
+func (v *visit[D]) logout(ctx context.Context) error {
+	_ = v.load(ctx)
+	if v.loadErr != nil { // perhaps of a context that was cancelled
+		v.live, v.loadErr = v.find(ctx, v.m.now())
+	}
+	err := v.loadErr
+	ending := v.live
+	if v.rec != nil && len(ending) == 0 {
+		ending = []Record{*v.rec}
+	}
+	for _, rec := range ending {
+		if _, e := v.m.end(ctx, rec.ID, rec.UserID, ReasonSignedOut); e != nil && err == nil {
+			err = e
+		}
+	}
+	v.forget()
+	v.token, v.unsent, v.clear = "", "", true
+	return err
+}
+
+// Revoke ends one session of a user, by its public id. It reports false when
+// there is no such session or it is another user's.
+func (m *Manager[D]) Revoke(ctx context.Context, userID, id string, reason Reason) (bool, error) {
+	if userID == "" || id == "" {
+		return false, nil
+	}
+	rec, found, err := m.store.ByID(ctx, id)
+	if err != nil {
+		return false, unavailable(err)
+	}
+	// A session's user never changes once it has one, so End can't hit another's.
+	if !found || rec.UserID != userID {
+		return false, nil
+	}
+	return m.end(ctx, id, userID, reason)
+}
+
+// RevokeOthers ends all sessions of a user but the one named, and raises the
+// user's epoch. It returns how many.
+func (m *Manager[D]) RevokeOthers(ctx context.Context, userID, keepID string, reason Reason) (int, error) {
+	if userID == "" {
+		return 0, errNoUser
+	}
+	ended, err := m.store.EndUser(ctx, userID, keepID, reason, m.now())
+	m.ended(ctx, ended)
+	if err != nil {
+		return len(ended), unavailable(err)
+	}
+	return len(ended), nil
+}
+
+// RevokeUser ends all sessions of a user, and raises the user's epoch, so that
+// a sign-in that is under way fails when it was begun with Start.Epoch. It
+// returns how many.
+func (m *Manager[D]) RevokeUser(ctx context.Context, userID string, reason Reason) (int, error) {
+	return m.RevokeOthers(ctx, userID, "", reason)
+}
+
+var errNoUser = errors.New("session: no user id")
+
+// EndedSince returns the ids of sessions that ended after cursor, on whatever
+// node, and the cursor to ask with next; "" returns none and the cursor of
+// now. An error with a method CursorLost that returns true means that the log
+// no longer reaches back so far: take a new cursor, then ask Alive about each
+// session held.
+func (m *Manager[D]) EndedSince(ctx context.Context, cursor string) (ids []string, next string, err error) {
+	ended, next, err := m.store.EndedSince(ctx, cursor, endedBatch)
+	if err != nil {
+		if errors.Is(err, ErrCursorLost) {
+			return nil, "", ErrCursorLost
+		}
+		return nil, "", unavailable(err)
+	}
+	for _, e := range ended {
+		ids = append(ids, e.ID)
+	}
+	return ids, next, nil
+}
+
+const endedBatch = 1000
+
+// OnEnd has f called for every session that this manager ends, at once and
+// from the goroutine that ended it: f must not block. It is fast, not sure;
+// sessions that other processes end are in [Manager.EndedSince] alone.
+func (m *Manager[D]) OnEnd(f func(sessionID, userID, reason string)) (cancel func()) {
+	return m.hooks.add(f)
+}
+
+// end ends one session and tells those who want to know.
+func (m *Manager[D]) end(ctx context.Context, id, userID string, reason Reason) (bool, error) {
+	now := m.now()
+	done, err := m.store.End(ctx, id, reason, now)
+	if err != nil {
+		return false, unavailable(err)
+	}
+	if done {
+		m.ended(ctx, []Ended{{ID: id, UserID: userID, Reason: reason, At: now}})
+	}
+	return done, nil
+}
+
+func (m *Manager[D]) ended(ctx context.Context, list []Ended) {
+	for _, e := range list {
+		m.hooks.call(e)
+		m.event(ctx, Event{Kind: EventEnded, Time: e.At, SessionID: e.ID, UserID: e.UserID, Reason: e.Reason})
+	}
+}
+
+func (m *Manager[D]) event(ctx context.Context, e Event) {
+	if m.events == nil {
+		return
+	}
+	if e.Time.IsZero() {
+		e.Time = m.now()
+	}
+	m.events(ctx, e)
+}
+
+// evict ends the user's longest unused sessions beyond MaxPerUser, never rec.
+// Failing to is no reason to refuse a sign-in.
+func (m *Manager[D]) evict(ctx context.Context, rec Record) {
+	if m.config.maxPerUser < 0 {
+		return
+	}
+	recs, err := m.store.ListUser(ctx, rec.UserID)
+	for err == nil && len(recs) > m.config.maxPerUser {
+		oldest := -1
+		for i := range recs {
+			if recs[i].ID != rec.ID && (oldest < 0 || recs[i].Seen.Before(recs[oldest].Seen)) {
+				oldest = i
+			}
+		}
+		if oldest < 0 {
+			return
+		}
+		_, err = m.end(ctx, recs[oldest].ID, rec.UserID, ReasonEvicted)
+		recs = append(recs[:oldest], recs[oldest+1:]...)
+	}
+	if err != nil {
+		m.config.logger.WarnContext(ctx, "session: sessions over MaxPerUser could not be ended", "user", rec.UserID, "error", err)
+	}
+}
+
+// reap ends expired sessions, so that what hangs on them ends too.
+func (m *Manager[D]) reap(ctx context.Context) {
+	tick := time.NewTicker(m.config.reapEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for {
+			ended, err := m.store.Reap(ctx, m.now(), reapBatch)
+			m.ended(ctx, ended)
+			if err != nil && ctx.Err() == nil {
+				m.config.logger.Warn("session: expired sessions could not be removed", "error", err)
+			}
+			if err != nil || len(ended) < reapBatch {
+				break
+			}
+		}
+	}
+}
+
+const reapBatch = 500
+
+// hooks is the list of OnEnd functions.
+type hooks struct {
+	mu   sync.Mutex
+	last int
+	list map[int]func(sessionID, userID, reason string)
+}
+
+func (h *hooks) add(f func(sessionID, userID, reason string)) (cancel func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.list == nil {
+		h.list = make(map[int]func(string, string, string))
+	}
+	h.last++
+	id := h.last
+	h.list[id] = f
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		delete(h.list, id)
+	}
+}
+
+func (h *hooks) call(e Ended) {
+	h.mu.Lock()
+	fs := make([]func(string, string, string), 0, len(h.list))
+	for _, f := range h.list {
+		fs = append(fs, f)
+	}
+	h.mu.Unlock()
+	for _, f := range fs {
+		f(e.ID, e.UserID, string(e.Reason))
+	}
+}

@@ -1,0 +1,164 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// Handler is the middleware: it refuses cross-origin state-changing requests
+// (see [CSRF]), and lets next use Get, Update and the others. The session is
+// loaded when it is first asked for. It is saved, and its cookie set, before
+// the first byte of a final response; if that fails, the client gets
+// Options.ErrorHandler's answer in place of next's, headers and all. A panic
+// of next passes, with nothing saved and what the request began ended again.
+//
+// Only a response whose request read or wrote the session gets "Vary: Cookie"
+// and "Cache-Control: no-store" (a "private" of next's own stays, unless a
+// cookie is set). A handler that reads the session while the store is down is
+// answered with 503, whatever it writes, unless that is a 5xx of its own.
+func (m *Manager[D]) Handler(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if m.attached(r) != nil { // wrapped twice
+			next.ServeHTTP(w, r)
+			return
+		}
+		if m.config.skipCSRF == nil || !m.config.skipCSRF(r) {
+			if err := m.CheckOrigin(r); err != nil {
+				m.config.onError(w, r, err)
+				return
+			}
+		}
+		v := m.newVisit(r)
+		r = r.WithContext(context.WithValue(r.Context(), m.contextKey(), v))
+		before := w.Header().Clone()
+		writing := &writer{ResponseWriter: w}
+		writing.commit = func(status int, hijack bool) error {
+			err := v.commit(r.Context(), status, w.Header(), hijack)
+			if err == nil {
+				return nil
+			}
+			v.abandon(r.Context())
+			// What next meant to send goes, cookies of its own too; what stood
+			// there before it (of an outer middleware) stays.
+			h := w.Header()
+			clear(h)
+			for name, values := range before {
+				h[name] = values
+			}
+			v.writeFailure(h)
+			m.config.onError(w, r, err)
+			return err
+		}
+		finished := false
+		defer func() {
+			if !finished && !writing.begun {
+				v.close()
+				v.abandon(r.Context())
+			}
+		}()
+		next.ServeHTTP(writing.wrap(), r)
+		finished = true
+		_ = writing.begin(http.StatusOK, false) // net/http answers 200 for next
+	})
+}
+
+// CheckOrigin is the cross-origin check of Handler, for routes outside of it.
+// A refusal is [ErrCrossOrigin].
+func (m *Manager[D]) CheckOrigin(r *http.Request) error { return m.config.csrf.Check(r) }
+
+// Authenticate returns the signed-in session whose cookie the request carries,
+// with or without Handler around. Its errors have the method AuthError:
+// [ErrNoSession] "none", [ErrInvalid] "invalid_token" for a cookie that names
+// no live session, and "unavailable" when the store could not tell.
+//
+// With Handler around, the session is read once a request. After the response
+// has begun, or with other cookies, it is read anew.
+func (m *Manager[D]) Authenticate(r *http.Request) (*Session[D], error) {
+	v := m.attached(r)
+	if v == nil || v.isClosed() || !slices.Equal(v.values, m.cookieValues(r)) {
+		v = m.newVisit(r)
+	}
+	return v.authenticate(r.Context())
+}
+
+// Get returns the visitor's session, from a request's context inside Handler.
+// A visitor without one gets an empty session: no ID, no user, zero data. For
+// who is calling, use Authenticate. The error means that the store could not
+// tell, or is [ErrNoHandler].
+func (m *Manager[D]) Get(ctx context.Context) (*Session[D], error) {
+	v, ok := ctx.Value(m.contextKey()).(*visit[D])
+	if !ok {
+		return nil, ErrNoHandler
+	}
+	return v.get(ctx)
+}
+
+// Update changes the visitor's data, from a request's context inside Handler.
+// f runs at once, and again on newer data when another request has changed the
+// session by the time this response begins and the data is saved; so f only
+// changes *D. An error of f changes nothing and is returned. A visitor without
+// a session gets an anonymous one. ErrHeadersSent after the response has begun,
+// ErrTooLarge for data over Options.MaxData.
+//
+// A request whose session ends, or whose secret is replaced, while it runs can
+// no longer write: its response is replaced by an error (409, [ErrEnded]).
+func (m *Manager[D]) Update(ctx context.Context, f func(*D) error) error {
+	v, ok := ctx.Value(m.contextKey()).(*visit[D])
+	if !ok {
+		return ErrNoHandler
+	}
+	return v.update(ctx, f)
+}
+
+// contextKey differs between managers, so that two can wrap one handler.
+func (m *Manager[D]) contextKey() any { return contextKey{m} }
+
+type contextKey struct{ manager any }
+
+func (m *Manager[D]) attached(r *http.Request) *visit[D] {
+	v, _ := r.Context().Value(m.contextKey()).(*visit[D])
+	return v
+}
+
+// writeError is the default ErrorHandler.
+func writeError(w http.ResponseWriter, _ *http.Request, err error) {
+	status := StatusOf(err)
+	text := http.StatusText(status)
+	if errors.Is(err, ErrEnded) {
+		text = "Your session ended or was renewed while this request was handled. Please try again."
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	http.Error(w, text, status)
+}
+
+// protect keeps caches from giving one visitor's page to another.
+func protect(h http.Header, withCookie bool) {
+	vary := false
+	for _, line := range h["Vary"] {
+		for name := range strings.SplitSeq(line, ",") {
+			name = strings.TrimSpace(name)
+			vary = vary || name == "*" || strings.EqualFold(name, "Cookie")
+		}
+	}
+	if !vary {
+		h.Add("Vary", "Cookie")
+	}
+	if withCookie || !isPrivate(h) {
+		h.Set("Cache-Control", "no-store")
+	}
+}
+
+func isPrivate(h http.Header) bool {
+	for _, line := range h["Cache-Control"] {
+		for directive := range strings.SplitSeq(line, ",") {
+			directive = strings.ToLower(strings.TrimSpace(directive))
+			if directive == "private" || directive == "no-store" {
+				return true
+			}
+		}
+	}
+	return false
+}

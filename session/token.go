@@ -1,0 +1,143 @@
+package session
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"strings"
+)
+
+// What a client holds is random and opaque; a store holds SHA-256 of it, each
+// use with a label of its own, so that none can pass for another. The inputs
+// have 128 random bits or more, so no slow hash and no salt is needed.
+const (
+	labelCookie    = "gatewire session cookie v1\x00"
+	labelLocator   = "gatewire refresh locator v1\x00"
+	labelSecret    = "gatewire refresh secret v1\x00"
+	labelSuccessor = "gatewire refresh successor v1"
+)
+
+const (
+	tokenSize   = 32 // bytes of a cookie token and of a refresh secret
+	locatorSize = 16
+)
+
+var b64 = base64.RawURLEncoding.Strict()
+
+func hash(label string, b []byte) [32]byte {
+	h := sha256.New()
+	h.Write([]byte(label))
+	h.Write(b)
+	return [32]byte(h.Sum(nil))
+}
+
+func random(n int) []byte {
+	b := make([]byte, n)
+	rand.Read(b) // never fails: crypto/rand ends the program instead
+	return b
+}
+
+// newID is a session's public name: 130 random bits.
+func newID() string { return rand.Text() }
+
+// newCookieToken returns a fresh cookie value and the key it is found by.
+func newCookieToken() (token string, key Key) {
+	b := random(tokenSize)
+	return b64.EncodeToString(b), hash(labelCookie, b)
+}
+
+func parseCookieToken(s string) (Key, bool) {
+	b, ok := decodeFixed(s, tokenSize)
+	if !ok {
+		return Key{}, false
+	}
+	return hash(labelCookie, b), true
+}
+
+// decodeFixed decodes exactly n bytes. The length is checked first, so a huge
+// value costs nothing; Strict refuses a second spelling of the same bytes.
+func decodeFixed(s string, n int) ([]byte, bool) {
+	if len(s) != b64.EncodedLen(n) || strings.ContainsAny(s, "\r\n") {
+		return nil, false
+	}
+	b, err := b64.DecodeString(s)
+	if err != nil || len(b) != n {
+		return nil, false
+	}
+	return b, true
+}
+
+// refreshToken is a refresh token taken apart: a locator that finds the
+// session and stays, and a secret that is replaced at every use.
+type refreshToken struct {
+	locator []byte
+	secret  []byte
+}
+
+func newRefreshToken(locator []byte) refreshToken {
+	return refreshToken{locator: locator, secret: random(tokenSize)}
+}
+
+func parseRefreshToken(s string) (refreshToken, bool) {
+	locator, secret, ok := strings.Cut(s, ".")
+	if !ok {
+		return refreshToken{}, false
+	}
+	l, ok1 := decodeFixed(locator, locatorSize)
+	t, ok2 := decodeFixed(secret, tokenSize)
+	if !ok1 || !ok2 {
+		return refreshToken{}, false
+	}
+	return refreshToken{locator: l, secret: t}, true
+}
+
+func (t refreshToken) text() string {
+	return b64.EncodeToString(t.locator) + "." + b64.EncodeToString(t.secret)
+}
+
+func (t refreshToken) key() Key      { return hash(labelLocator, t.locator) }
+func (t refreshToken) sum() [32]byte { return hash(labelSecret, t.secret) }
+
+// sealSuccessor encrypts the secret of next so that only who holds t opens it:
+// a store, or a thief of one, does not.
+func (t refreshToken) sealSuccessor(next refreshToken) ([]byte, error) {
+	aead, err := t.aead()
+	if err != nil {
+		return nil, err
+	}
+	nonce := random(aead.NonceSize())
+	key := t.key()
+	return aead.Seal(nonce, nonce, next.secret, key[:]), nil
+}
+
+func (t refreshToken) openSuccessor(sealed []byte) (refreshToken, error) {
+	aead, err := t.aead()
+	if err != nil {
+		return refreshToken{}, err
+	}
+	if len(sealed) < aead.NonceSize() {
+		return refreshToken{}, errors.New("session: sealed successor is too short")
+	}
+	key := t.key()
+	secret, err := aead.Open(nil, sealed[:aead.NonceSize()], sealed[aead.NonceSize():], key[:])
+	if err != nil {
+		return refreshToken{}, errors.New("session: sealed successor does not open")
+	}
+	return refreshToken{locator: t.locator, secret: secret}, nil
+}
+
+func (t refreshToken) aead() (cipher.AEAD, error) {
+	key, err := hkdf.Key(sha256.New, t.secret, nil, labelSuccessor, 32)
+	if err != nil {
+		return nil, err
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCM(block)
+}

@@ -1,0 +1,362 @@
+package session
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+)
+
+// maxCookies bounds how many different cookies of our name are looked up.
+const maxCookies = 4
+
+// visit is one request's view of its cookie session. Its mutex is not held
+// while a function of the host runs.
+type visit[D any] struct {
+	m      *Manager[D]
+	values []string // of the cookies with our name, each once
+
+	mu      sync.Mutex
+	loaded  bool
+	loadErr error    // the store could not tell
+	used    bool     // read or written: the response depends on the cookie
+	dead    bool     // cookies, but not one live session
+	live    []Record // all the cookies name; the session is the only one
+
+	rec      *Record // the session; nil: none
+	data     []byte  // its data as this request has changed it
+	changes  []func(*D) error
+	version  int         // raised whenever rec or data changes
+	snapshot *Session[D] // of rec and data
+
+	token  string // to be sent as the cookie
+	clear  bool   // the cookie is to be deleted
+	unsent string // id of a session whose new token the client doesn't have yet
+	closed bool
+}
+
+func (m *Manager[D]) newVisit(r *http.Request) *visit[D] {
+	return &visit[D]{m: m, values: m.cookieValues(r)}
+}
+
+// cookieValues returns the different values of the cookies with our name.
+func (m *Manager[D]) cookieValues(r *http.Request) []string {
+	var values []string
+	for _, c := range r.CookiesNamed(m.config.shape.Name) {
+		if !slices.Contains(values, c.Value) {
+			values = append(values, c.Value)
+		}
+		if len(values) > maxCookies {
+			break
+		}
+	}
+	return values
+}
+
+// load finds the session once. A second cookie of the same name may have been
+// planted from a sibling domain or another path, and the order in which they
+// arrive is the planter's choice (RFC 6265 section 5.4). So the first is not
+// taken: exactly one of them has to name a live session, else there is none.
+func (v *visit[D]) load(ctx context.Context) error {
+	v.used = true
+	if v.loaded {
+		return v.loadErr
+	}
+	v.loaded = true
+	now := v.m.now()
+	v.live, v.loadErr = v.find(ctx, now)
+	if v.loadErr != nil {
+		return v.loadErr
+	}
+	var usable []Record
+	for _, rec := range v.live {
+		if _, err := decodeData[D](rec.Data); err != nil {
+			v.m.undecodable(ctx, rec, err)
+			continue
+		}
+		usable = append(usable, rec)
+	}
+	if len(usable) != 1 || len(v.live) != 1 {
+		v.dead = len(v.values) > 0
+		return nil
+	}
+	v.set(&usable[0], usable[0].Data)
+	v.m.touch(ctx, v.rec, now)
+	return nil
+}
+
+// find returns the live sessions that the cookies name.
+func (v *visit[D]) find(ctx context.Context, now time.Time) ([]Record, error) {
+	if len(v.values) > maxCookies {
+		return nil, nil
+	}
+	var live []Record
+	for _, value := range v.values {
+		key, ok := parseCookieToken(value)
+		if !ok {
+			continue
+		}
+		rec, found, err := v.m.store.Load(ctx, key)
+		if err != nil {
+			return nil, unavailable(err)
+		}
+		if found && rec.Kind == KindCookie && isLive(rec, now) {
+			live = append(live, rec)
+		}
+	}
+	return live, nil
+}
+
+func (v *visit[D]) set(rec *Record, data []byte) {
+	v.rec, v.data, v.snapshot = rec, data, nil
+	v.version++
+}
+
+// forget makes the visitor one without a session and without changes.
+func (v *visit[D]) forget() {
+	v.set(nil, nil)
+	v.changes = nil
+	v.live = nil
+	v.dead = false
+}
+
+func (v *visit[D]) session() (*Session[D], error) {
+	if v.snapshot != nil {
+		return v.snapshot, nil
+	}
+	data, err := decodeData[D](v.data)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errHost, err) // load saw to the store's
+	}
+	v.snapshot = &Session[D]{data: data}
+	if v.rec != nil {
+		v.snapshot.rec = clone(*v.rec)
+	}
+	return v.snapshot, nil
+}
+
+func (v *visit[D]) get(ctx context.Context) (*Session[D], error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if err := v.load(ctx); err != nil {
+		return nil, err
+	}
+	return v.session()
+}
+
+func (v *visit[D]) authenticate(ctx context.Context) (*Session[D], error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if err := v.load(ctx); err != nil {
+		return nil, err
+	}
+	switch {
+	case v.dead:
+		return nil, ErrInvalid
+	case v.rec == nil || v.rec.UserID == "":
+		return nil, ErrNoSession
+	case !isLive(*v.rec, v.m.now()):
+		return nil, ErrInvalid
+	}
+	return v.session()
+}
+
+func (v *visit[D]) update(ctx context.Context, f func(*D) error) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for {
+		if v.closed {
+			return ErrHeadersSent
+		}
+		if err := v.load(ctx); err != nil {
+			return err
+		}
+		before, version := v.data, v.version
+		v.mu.Unlock()
+		after, err := change(before, v.m.config.maxData, f)
+		v.mu.Lock()
+		if err != nil {
+			return err
+		}
+		if v.version != version { // another goroutine of the request was faster
+			continue
+		}
+		if v.closed {
+			return ErrHeadersSent
+		}
+		if !bytes.Equal(before, after) {
+			v.set(v.rec, after)
+		}
+		v.changes = append(v.changes, f)
+		return nil
+	}
+}
+
+// change runs f on a copy of the data. Data that stays zero is stored as
+// nothing, so that looking at a session doesn't make one.
+func change[D any](before []byte, limit int, fs ...func(*D) error) ([]byte, error) {
+	data, err := decodeData[D](before)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errHost, err)
+	}
+	for _, f := range fs {
+		if err := f(&data); err != nil {
+			return nil, err
+		}
+	}
+	after, err := encodeData(data)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errHost, err)
+	}
+	var zero D
+	if nothing, err := encodeData(zero); err == nil && bytes.Equal(after, nothing) && len(before) == 0 {
+		return nil, nil
+	}
+	if len(after) > limit {
+		return nil, ErrTooLarge
+	}
+	return after, nil
+}
+
+func (v *visit[D]) isClosed() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.closed
+}
+
+func (v *visit[D]) close() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.closed = true
+}
+
+// commit saves the session and adds its headers to h, as the response begins.
+func (v *visit[D]) commit(ctx context.Context, status int, h http.Header, hijack bool) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.closed = true
+	if !v.used {
+		return nil
+	}
+	if v.loadErr != nil {
+		// The handler may have ignored it, and taken the visitor for nobody.
+		// A handler that answers 5xx has not. Nor has one that opens a socket,
+		// which has authenticated the request and reports on the socket.
+		if status < 500 && status != http.StatusSwitchingProtocols {
+			return v.loadErr
+		}
+	} else if err := v.save(ctx); err != nil {
+		return err
+	}
+	if hijack && (v.token != "" || v.clear) {
+		return fmt.Errorf("%w: a hijacked response can't carry the new cookie", ErrHeadersSent)
+	}
+	v.writeHeaders(h)
+	v.unsent = ""
+	return nil
+}
+
+// save writes the request's changes to the store, unless there are none.
+func (v *visit[D]) save(ctx context.Context) error {
+	if len(v.changes) == 0 || v.rec != nil && bytes.Equal(v.data, v.rec.Data) || v.rec == nil && len(v.data) == 0 {
+		return nil
+	}
+	// A client that went away doesn't lose what its request did.
+	ctx, cancel := detached(ctx)
+	defer cancel()
+	if v.rec == nil {
+		return v.createAnonymous(ctx)
+	}
+	for attempt := 0; ; attempt++ {
+		rec := *v.rec
+		rec.Data = v.data
+		err := v.m.store.Replace(ctx, rec.Key, rec, rec.Rev)
+		switch {
+		case err == nil:
+			rec.Rev++
+			v.set(&rec, rec.Data)
+			return nil
+		case errors.Is(err, ErrNotFound):
+			return ErrEnded
+		case !errors.Is(err, ErrConflict):
+			return unavailable(err)
+		}
+		if err := pause(ctx, attempt); err != nil {
+			return err
+		}
+		if err := v.rebase(ctx); err != nil {
+			return err
+		}
+		if v.rec == nil {
+			return ErrEnded
+		}
+	}
+}
+
+// rebase reads the session anew under the token that this request presented
+// and applies its changes to what is there now. A session that is gone, has
+// another user or another token is not this request's any more: then there is
+// none.
+func (v *visit[D]) rebase(ctx context.Context) error {
+	rec, found, err := v.m.store.Load(ctx, v.rec.Key)
+	if err != nil {
+		return unavailable(err)
+	}
+	if !found || rec.ID != v.rec.ID || rec.UserID != v.rec.UserID || !isLive(rec, v.m.now()) {
+		v.forget()
+		return nil
+	}
+	data, err := change(rec.Data, v.m.config.maxData, v.changes...)
+	if err != nil {
+		return err
+	}
+	if len(v.changes) == 0 {
+		data = rec.Data
+	}
+	v.set(&rec, data)
+	return nil
+}
+
+// createAnonymous stores a session for a visitor who has not signed in, and
+// has data. A token the client came with is never used for it.
+func (v *visit[D]) createAnonymous(ctx context.Context) error {
+	now := v.m.now()
+	token, key := newCookieToken()
+	rec := Record{
+		Key: key, ID: newID(), Kind: KindCookie, Rev: 1,
+		Created: now, Seen: now,
+		IdleExpires: now.Add(v.m.config.cookie.Idle), Expires: now.Add(v.m.config.cookie.Absolute),
+		Data: v.data,
+	}
+	if err := v.m.store.Create(ctx, rec, AnyEpoch); err != nil {
+		return unavailable(err)
+	}
+	v.set(&rec, rec.Data)
+	v.token, v.clear, v.unsent = token, false, rec.ID
+	return nil
+}
+
+// abandon ends a session whose token never reached the client, so that it
+// doesn't stand in a list of devices.
+func (v *visit[D]) abandon(ctx context.Context) {
+	v.mu.Lock()
+	id := v.unsent
+	v.unsent, v.token = "", ""
+	userID := ""
+	if v.rec != nil {
+		userID = v.rec.UserID
+	}
+	v.mu.Unlock()
+	if id == "" {
+		return
+	}
+	ctx, cancel := detached(ctx)
+	defer cancel()
+	if _, err := v.m.end(ctx, id, userID, ReasonRevoked); err != nil {
+		v.m.config.logger.Warn("session: a session that was begun in vain could not be ended", "session", id, "error", err)
+	}
+}
