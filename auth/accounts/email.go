@@ -47,9 +47,6 @@ func parseEmail(s string) (string, error) {
 		}
 	}
 	labels := strings.Split(domain, ".")
-	if len(labels) < 2 {
-		return "", errEmail
-	}
 	for _, label := range labels {
 		if label == "" || len(label) > maxLabel || label[0] == '-' || label[len(label)-1] == '-' ||
 			strings.ContainsFunc(label, func(r rune) bool { return !isAlnum(r) && r != '-' }) {
