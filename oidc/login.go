@@ -1,10 +1,20 @@
 package oidc
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	gooidc "github.com/coreos/go-oidc/v3/oidc"
+	"golang.org/x/oauth2"
 
 	"github.com/gatewire/gatewire/internal/seal"
 )
@@ -47,41 +57,207 @@ type Options struct {
 
 // Login is an [http.Handler] for the two pages of signing in with a provider:
 // its BaseURL's /login and /callback. It is safe for concurrent use.
-type Login struct{}
+type Login struct {
+	provider *Provider
+	then     LoginFunc
+	base     string // BaseURL without a trailing slash
+	path     string // its path
+	flows    flows
+	client   *http.Client
+	metadata *source[*metadata]
+	page     func(w http.ResponseWriter, r *http.Request, status int, message string)
+	log      *slog.Logger
+}
 
 // NewLogin returns the login for p, mounted at the given URL. Users who prove
 // themselves are handed to then. It reports all mistakes at once and doesn't
 // touch the network: the provider's metadata is fetched when it is first needed.
 func NewLogin(p *Provider, then LoginFunc, at BaseURL, o *Options) (*Login, error) {
-	return nil, errors.New("oidc: not yet")
+	if o == nil {
+		o = &Options{}
+	}
+	var mistakes []error
+	if p == nil {
+		return nil, errors.New("oidc: no provider: pass oidc.Google(…) or oidc.Generic(…)")
+	}
+	p = p.clone()
+	mistakes = append(mistakes, p.validate())
+	if then == nil {
+		mistakes = append(mistakes, errors.New("no LoginFunc: pass a function that signs the user in, or Then(find, login)"))
+	}
+	base, err := at.parse()
+	if err != nil {
+		mistakes = append(mistakes, err)
+	}
+	keys, err := flowKeys(p, o.Keys)
+	mistakes = append(mistakes, err)
+	if err := errors.Join(mistakes...); err != nil {
+		return nil, fmt.Errorf("oidc: %w", err)
+	}
+
+	l := &Login{
+		provider: p, then: then,
+		base: base.String(), path: base.Path,
+		client: guardedClient(o.Client),
+		page:   o.ErrorPage,
+		log:    cmp.Or(o.Logger, slog.Default()).With("provider", p.Name),
+	}
+	l.flows = flows{keys: keys, secure: base.Scheme == "https", binding: strings.Join([]string{p.Issuer, p.ClientID, l.RedirectURL()}, "\n")}
+	l.metadata = newMetadata(p, l.client)
+	return l, nil
 }
 
 // Mount makes a login with default options and registers its pages on mux. One
 // URL gives both the paths and the redirect URI, so they can't disagree.
-func Mount(mux *http.ServeMux, url string, p *Provider, then LoginFunc) error {
-	return errors.New("oidc: not yet")
+func Mount(mux *http.ServeMux, url string, p *Provider, then LoginFunc) (err error) {
+	l, err := NewLogin(p, then, BaseURL(url), nil)
+	if err != nil {
+		return err
+	}
+	defer func() { // ServeMux panics on a conflict; a start-up mistake is an error here
+		if v := recover(); v != nil {
+			err = fmt.Errorf("oidc: %v", v)
+		}
+	}()
+	mux.Handle("GET "+l.path+"/login", l)
+	mux.Handle("GET "+l.path+"/callback", l)
+	mux.Handle("POST "+l.path+"/callback", l)
+	return nil
 }
 
-// ServeHTTP serves the login and callback pages, by the request's path.
-func (l *Login) ServeHTTP(w http.ResponseWriter, r *http.Request) {}
-
 // Path is the path of the login's BaseURL, for example "/auth/google".
-func (l *Login) Path() string { return "" }
+func (l *Login) Path() string { return l.path }
 
 // LoginURL is where a sign-in begins: a link or redirect for the browser.
 // returnTo is a local absolute path to come back to; see [ReturnPath].
-func (l *Login) LoginURL(returnTo string) string { return "" }
+func (l *Login) LoginURL(returnTo string) string {
+	return l.base + "/login" + returnQuery(returnTo)
+}
 
 // RedirectURL is the callback, the redirect URI to register at the provider.
-func (l *Login) RedirectURL() string { return "" }
+func (l *Login) RedirectURL() string { return l.base + "/callback" }
 
 // Provider returns a copy of the provider this login is for.
-func (l *Login) Provider() *Provider { return nil }
+func (l *Login) Provider() *Provider { return l.provider.clone() }
 
 // Ready fetches the provider's metadata unless it is known, and reports why
 // that fails. It is for health probes; logins do it themselves.
-func (l *Login) Ready(ctx context.Context) error { return nil }
+func (l *Login) Ready(ctx context.Context) error {
+	_, _, err := l.metadata.get(ctx)
+	return err
+}
 
-// ReturnPath returns s when it is a local absolute path, optionally with a query
-// and fragment, that no browser takes for another origin; else "/".
-func ReturnPath(s string) string { return "/" }
+// ServeHTTP serves the login and callback pages, by the request's path.
+func (l *Login) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	allow := ""
+	switch r.URL.Path {
+	case l.path + "/login":
+		if r.Method == http.MethodGet {
+			l.serveLogin(w, r)
+			return
+		}
+		allow = "GET"
+	case l.path + "/callback":
+		if r.Method == http.MethodGet || r.Method == http.MethodPost {
+			l.serveCallback(w, r)
+			return
+		}
+		allow = "GET, POST"
+	default:
+		http.NotFound(w, r)
+		return
+	}
+	w.Header().Set("Allow", allow)
+	http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+}
+
+// serveLogin begins a flow and sends the browser to the provider.
+func (l *Login) serveLogin(w http.ResponseWriter, r *http.Request) {
+	privateHeaders(w)
+	returnTo := "/"
+	if values := r.URL.Query()["return_to"]; len(values) == 1 {
+		returnTo = ReturnPath(values[0])
+	}
+	meta, _, err := l.metadata.get(r.Context())
+	if err != nil {
+		l.fail(w, r, returnTo, err)
+		return
+	}
+	f, err := newFlow(returnTo)
+	if err != nil {
+		l.fail(w, r, returnTo, err)
+		return
+	}
+	if err := l.flows.begin(w, r, f); err != nil {
+		l.fail(w, r, returnTo, err)
+		return
+	}
+	config := l.oauth2(meta)
+	http.Redirect(w, r, config.AuthCodeURL(f.state, l.authParams(f)...), http.StatusFound)
+}
+
+func (l *Login) oauth2(meta *metadata) *oauth2.Config {
+	return &oauth2.Config{
+		ClientID:     l.provider.ClientID,
+		ClientSecret: l.provider.secret,
+		Endpoint:     oauth2.Endpoint{AuthURL: meta.authURL, TokenURL: meta.tokenURL, AuthStyle: meta.authStyle},
+		RedirectURL:  l.RedirectURL(),
+		Scopes:       l.provider.scopes(),
+	}
+}
+
+func (l *Login) authParams(f *flow) []oauth2.AuthCodeOption {
+	p := l.provider
+	params := []oauth2.AuthCodeOption{oauth2.S256ChallengeOption(f.Verifier), gooidc.Nonce(f.Nonce)}
+	set := func(name, value string) {
+		if value != "" {
+			params = append(params, oauth2.SetAuthURLParam(name, value))
+		}
+	}
+	set("prompt", p.Prompt)
+	set("acr_values", strings.Join(p.ACRValues, " "))
+	set("hd", p.HostedDomain)
+	if p.FormPost {
+		set("response_mode", "form_post")
+	}
+	if p.MaxAge > 0 {
+		set("max_age", strconv.FormatInt(int64(p.MaxAge/time.Second), 10))
+	}
+	if p.Offline && p.google { // Google has no offline_access, and gives a refresh token only with consent
+		set("access_type", "offline")
+		set("prompt", strings.TrimSpace("consent "+p.Prompt))
+	}
+	return params
+}
+
+// fail answers with an error page, and tells the log why.
+func (l *Login) fail(w http.ResponseWriter, r *http.Request, returnTo string, err error) {
+	f := asFailure(err)
+	level := slog.LevelWarn
+	if f.status >= 500 {
+		level = slog.LevelError
+	}
+	l.log.Log(r.Context(), level, "oidc: sign-in failed", "status", f.status, "reason", f.reason.Error())
+	if f.retryAfter > 0 {
+		seconds := int64(math.Ceil(f.retryAfter.Seconds()))
+		w.Header().Set("Retry-After", strconv.FormatInt(max(seconds, 1), 10))
+	}
+	if l.page != nil {
+		l.page(w, r, f.status, f.message)
+		return
+	}
+	writeErrorPage(w, f.status, f.message, l.path+"/login"+returnQuery(returnTo))
+}
+
+func returnQuery(returnTo string) string {
+	if returnTo = ReturnPath(returnTo); returnTo != "/" {
+		return "?return_to=" + url.QueryEscape(returnTo)
+	}
+	return ""
+}
+
+// privateHeaders keep what passes here out of caches and of other sites' logs.
+func privateHeaders(w http.ResponseWriter) {
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Referrer-Policy", "no-referrer")
+}

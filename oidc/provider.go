@@ -1,10 +1,15 @@
 package oidc
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
+	"strings"
 	"time"
+
+	gooidc "github.com/coreos/go-oidc/v3/oidc"
 )
 
 // A Provider says with whom users sign in, and as which client. [Google] and
@@ -72,6 +77,62 @@ func Generic(issuer, clientID, clientSecret string) *Provider {
 		Scopes:   []string{"openid", "email", "profile"},
 		secret:   clientSecret,
 	}
+}
+
+func (p *Provider) clone() *Provider {
+	c := *p
+	c.Scopes = slices.Clone(p.Scopes)
+	c.ACRValues = slices.Clone(p.ACRValues)
+	c.EmailDomains = slices.Clone(p.EmailDomains)
+	c.TrustedAudiences = slices.Clone(p.TrustedAudiences)
+	return &c
+}
+
+// scopes are what is asked for.
+func (p *Provider) scopes() []string {
+	scopes := slices.Clone(p.Scopes)
+	if !slices.Contains(scopes, gooidc.ScopeOpenID) {
+		scopes = append([]string{gooidc.ScopeOpenID}, scopes...)
+	}
+	if p.Offline && !p.google && !slices.Contains(scopes, gooidc.ScopeOfflineAccess) {
+		scopes = append(scopes, gooidc.ScopeOfflineAccess)
+	}
+	return scopes
+}
+
+// validate reports every mistake.
+func (p *Provider) validate() error {
+	var mistakes []error
+	wrong := func(bad bool, format string, args ...any) {
+		if bad {
+			mistakes = append(mistakes, fmt.Errorf(format, args...))
+		}
+	}
+	wrong(!isName(p.Name), "provider name %q: use 1 to 32 lower-case letters, digits and dashes", p.Name)
+	u, err := parseEndpoint(p.Issuer)
+	wrong(err != nil, "issuer %q: %w", p.Issuer, err)
+	wrong(err == nil && (u.RawQuery != "" || u.ForceQuery), "issuer %q: must not have a query", p.Issuer)
+	wrong(p.ClientID == "", "no client ID: register the application at the provider")
+	wrong(p.google && p.secret == "", "no client secret: Google gives web applications one")
+	wrong(p.MaxAge < 0, "MaxAge %v: use zero to ask for nothing", p.MaxAge)
+	wrong(p.HostedDomain != "" && !p.google, "HostedDomain is a claim of Google alone: check Profile.Claims in the LoginFunc instead")
+	for _, s := range p.Scopes {
+		wrong(s == "" || strings.ContainsAny(s, " \"\\"), "scope %q: one scope an entry, without spaces", s)
+	}
+	for _, s := range p.ACRValues {
+		wrong(s == "" || strings.Contains(s, " "), "ACR value %q: one value an entry, without spaces", s)
+	}
+	for _, d := range p.EmailDomains {
+		wrong(d == "" || d != strings.ToLower(d) || strings.ContainsAny(d, "@* "), "email domain %q: write it as in example.com", d)
+	}
+	for _, a := range p.TrustedAudiences {
+		wrong(a == "", "an empty trusted audience")
+	}
+	return errors.Join(mistakes...)
+}
+
+func isName(s string) bool {
+	return s != "" && len(s) <= 32 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
 }
 
 // Format keeps the client secret out of every fmt verb.

@@ -1,0 +1,54 @@
+package oidc
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"path"
+	"strings"
+)
+
+// parse checks the URL and returns it without a trailing slash.
+func (b BaseURL) parse() (*url.URL, error) {
+	u, err := parseEndpoint(strings.TrimSuffix(string(b), "/"))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("base URL: %w", err)
+	case u.RawQuery != "" || u.ForceQuery:
+		return nil, errors.New("base URL: must not have a query")
+	case u.Path != "" && path.Clean(u.Path) != u.Path || strings.ContainsAny(string(b), "%{}"):
+		return nil, errors.New("base URL: the path must be clean, without '.', '..', '//', escapes or braces")
+	}
+	return u, nil
+}
+
+// parseEndpoint accepts https URLs, and http ones on loopback, where nobody
+// else listens on the wire.
+func parseEndpoint(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil:
+		return nil, errors.New("not a URL")
+	case u.Scheme != "https" && u.Scheme != "http":
+		return nil, errors.New("must begin with https://")
+	case u.Host == "" || u.Hostname() == "" || u.Opaque != "":
+		return nil, errors.New("has no host")
+	case u.User != nil:
+		return nil, errors.New("must not have a user name or password in it")
+	case u.Fragment != "" || strings.Contains(s, "#"):
+		return nil, errors.New("must not have a fragment")
+	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+		return nil, errors.New("must be https: http is for loopback hosts alone")
+	}
+	return u, nil
+}
+
+func isLoopback(host string) bool {
+	host = strings.ToLower(host)
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback()
+}

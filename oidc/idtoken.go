@@ -1,0 +1,263 @@
+package oidc
+
+import (
+	"cmp"
+	"context"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	gooidc "github.com/coreos/go-oidc/v3/oidc"
+)
+
+const (
+	maxIDToken = 64 << 10
+	// clockSkew is how far a provider's clock may be from ours, on each side.
+	clockSkew = time.Minute
+	maxSub    = 255 // OpenID Connect Core 1.0 section 2
+)
+
+// header is a JWS header of which we know every word that changes its meaning.
+type header struct {
+	alg string
+	kid *string
+	typ string
+}
+
+// parseHeader reads the header of a compact JWS, before any signature: only
+// that form, and nothing that asks for other rules.
+func parseHeader(jws string) (header, error) {
+	if len(jws) > maxIDToken {
+		return header{}, fmt.Errorf("longer than %d bytes", maxIDToken)
+	}
+	if strings.Count(jws, ".") != 2 {
+		return header{}, errors.New("not three parts")
+	}
+	first, _, _ := strings.Cut(jws, ".")
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(first)
+	if err != nil {
+		return header{}, errors.New("the header is not base64url")
+	}
+	members, err := parseObject(raw)
+	if err != nil {
+		return header{}, fmt.Errorf("header: %w", err)
+	}
+	for _, name := range []string{"crit", "b64", "zip"} {
+		if _, ok := members[name]; ok {
+			return header{}, fmt.Errorf("header: %s is not supported", name)
+		}
+	}
+	h := header{}
+	var ok bool
+	if h.alg, ok = members.text("alg"); !ok {
+		return header{}, errors.New("header: no alg")
+	}
+	if _, present := members["kid"]; present {
+		kid, ok := members.text("kid")
+		if !ok {
+			return header{}, errors.New("header: kid is not a string")
+		}
+		h.kid = &kid
+	}
+	if _, present := members["typ"]; present {
+		if h.typ, ok = members.text("typ"); !ok {
+			return header{}, errors.New("header: typ is not a string")
+		}
+	}
+	return h, nil
+}
+
+// proof is what an ID token must match: the flow it ends.
+type proof struct {
+	provider    *Provider
+	meta        *metadata
+	nonce       string
+	accessToken string
+	started     time.Time
+}
+
+// verify checks an ID token: go-oidc the signature, issuer and audience; then
+// the rules of OpenID Connect Core 1.0 section 3.1.3.7 that it leaves out.
+func (p *proof) verify(ctx context.Context, raw string) (claims, error) {
+	h, err := parseHeader(raw)
+	if err != nil {
+		return nil, refused("ID token: %w", err)
+	}
+	// RFC 8725 section 3.11: another kind of JWT is not an ID token.
+	if h.typ != "" && !strings.EqualFold(h.typ, "JWT") {
+		return nil, refused("ID token: typ is %.40q", h.typ)
+	}
+	keys := &keysWithError{KeySet: p.meta.keys}
+	verifier := gooidc.NewVerifier(p.provider.Issuer, keys, &gooidc.Config{
+		ClientID:             p.provider.ClientID,
+		SupportedSigningAlgs: p.meta.algs,
+		SkipExpiryCheck:      true, // checked below, with some skew
+	})
+	token, err := verifier.Verify(ctx, raw)
+	var f *failure
+	if errors.As(keys.err, &f) {
+		return nil, f // the keys could not be had: nothing is known of the token
+	}
+	if err != nil {
+		return nil, refused("ID token: %w", err)
+	}
+	var payload json.RawMessage
+	if err := token.Claims(&payload); err != nil {
+		return nil, refused("ID token: %w", err)
+	}
+	c, err := parseObject(payload)
+	if err != nil {
+		return nil, refused("ID token: %w", err)
+	}
+	if err := p.check(c, time.Now()); err != nil {
+		return nil, refused("ID token: %w", err)
+	}
+	if err := p.checkHostedDomain(c); err != nil {
+		f := refused("ID token: %w", err)
+		f.message = "This sign-in is not open to accounts of your organization."
+		return nil, f
+	}
+	if _, present := c["at_hash"]; present {
+		if err := token.VerifyAccessToken(p.accessToken); err != nil {
+			return nil, refused("ID token: at_hash: %w", err)
+		}
+	}
+	return c, nil
+}
+
+func (p *proof) check(c claims, now time.Time) error {
+	if _, ok := c["events"]; ok { // Back-Channel Logout 1.0 section 2.4
+		return errors.New("events: this is a logout or event token")
+	}
+	return cmp.Or(
+		p.checkIssuer(c),
+		checkSubject(c),
+		p.checkAudience(c),
+		checkTimes(c, now),
+		p.checkNonce(c),
+		p.checkAsked(c),
+	)
+}
+
+func (p *proof) checkIssuer(c claims) error {
+	iss, _ := c.text("iss")
+	if iss == p.provider.Issuer || p.provider.Issuer == googleIssuer && "https://"+iss == googleIssuer {
+		return nil
+	}
+	return errors.New("iss is not the provider's")
+}
+
+func checkSubject(c claims) error {
+	sub, ok := c.text("sub")
+	if !ok || len(sub) > maxSub || strings.TrimSpace(sub) == "" || strings.ContainsFunc(sub, isUnsafeControl) {
+		return fmt.Errorf("sub must be a string of 1 to %d characters", maxSub)
+	}
+	return nil
+}
+
+func (p *proof) checkAudience(c claims) error {
+	aud, err := c.audience()
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(aud, p.provider.ClientID) {
+		return errors.New("aud is not this client")
+	}
+	for _, a := range aud {
+		if a != p.provider.ClientID && !slices.Contains(p.provider.TrustedAudiences, a) {
+			return fmt.Errorf("aud names %.60q too, which is not in TrustedAudiences", a)
+		}
+	}
+	azp, ok := c.text("azp")
+	_, present := c["azp"]
+	if present && (!ok || azp != p.provider.ClientID) {
+		return errors.New("azp is another client")
+	}
+	if len(aud) > 1 && !present {
+		return errors.New("several audiences, but no azp")
+	}
+	return nil
+}
+
+func checkTimes(c claims, now time.Time) error {
+	exp, err := c.time("exp")
+	if err != nil {
+		return err
+	}
+	iat, err := c.time("iat")
+	if err != nil {
+		return err
+	}
+	if !now.Before(exp.Add(clockSkew)) {
+		return errors.New("expired")
+	}
+	if iat.After(now.Add(clockSkew)) {
+		return errors.New("iat is in the future")
+	}
+	if _, present := c["nbf"]; present {
+		nbf, err := c.time("nbf")
+		if err != nil {
+			return err
+		}
+		if nbf.After(now.Add(clockSkew)) {
+			return errors.New("nbf is in the future")
+		}
+	}
+	return nil
+}
+
+func (p *proof) checkNonce(c claims) error {
+	nonce, _ := c.text("nonce")
+	if p.nonce == "" || subtle.ConstantTimeCompare([]byte(nonce), []byte(p.nonce)) != 1 {
+		return errors.New("nonce is not this sign-in's")
+	}
+	return nil
+}
+
+// checkAsked makes what was asked for required: a provider is free to ignore
+// max_age and acr_values.
+func (p *proof) checkAsked(c claims) error {
+	if p.provider.MaxAge > 0 {
+		at, err := c.time("auth_time")
+		if err != nil {
+			return err
+		}
+		if at.Add(p.provider.MaxAge + clockSkew).Before(p.started) {
+			return errors.New("auth_time is older than MaxAge")
+		}
+	}
+	if len(p.provider.ACRValues) > 0 {
+		if acr, ok := c.text("acr"); !ok || !slices.Contains(p.provider.ACRValues, acr) {
+			return errors.New("acr is none of ACRValues")
+		}
+	}
+	return nil
+}
+
+func (p *proof) checkHostedDomain(c claims) error {
+	if p.provider.HostedDomain == "" {
+		return nil
+	}
+	hd, ok := c.text("hd")
+	if !ok || hd == "" || p.provider.HostedDomain != "*" && !strings.EqualFold(hd, p.provider.HostedDomain) {
+		return errors.New("hd is not the HostedDomain")
+	}
+	return nil
+}
+
+// keysWithError keeps the error of a KeySet, which go-oidc turns into text.
+type keysWithError struct {
+	gooidc.KeySet
+	err error
+}
+
+func (k *keysWithError) VerifySignature(ctx context.Context, jws string) ([]byte, error) {
+	payload, err := k.KeySet.VerifySignature(ctx, jws)
+	k.err = err
+	return payload, err
+}

@@ -1,0 +1,58 @@
+package oidc
+
+import (
+	"net/url"
+	"strings"
+)
+
+// maxReturnPath bounds what a flow cookie carries.
+const maxReturnPath = 2048
+
+// ReturnPath returns s when it is a local absolute path, optionally with a query
+// and fragment, that no browser takes for another origin; else "/". Paths that
+// hold "//", a backslash, dot segments or control characters, also escaped ones
+// and escaped twice, count as unsafe, as do paths over 2048 bytes.
+func ReturnPath(s string) string {
+	if !isLocalPath(s) {
+		return "/"
+	}
+	return s
+}
+
+func isLocalPath(s string) bool {
+	// Browsers drop tabs and newlines and read '\' as '/', so none may appear,
+	// wherever it stands.
+	if len(s) > maxReturnPath || !strings.HasPrefix(s, "/") || strings.ContainsFunc(s, isUnsafeRune) {
+		return false
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || u.Opaque != "" {
+		return false
+	}
+	raw, _, _ := strings.Cut(s, "#")
+	raw, _, _ = strings.Cut(raw, "?")
+	for range 4 {
+		if strings.Contains(raw, "//") || hasDotSegment(raw) || strings.ContainsFunc(raw, isUnsafeRune) {
+			return false
+		}
+		decoded, err := url.PathUnescape(raw)
+		if err != nil || decoded == raw {
+			return true
+		}
+		raw = decoded
+	}
+	return false // escaped over and over: nobody means well
+}
+
+func isUnsafeRune(r rune) bool {
+	return r < 0x20 || r >= 0x7f && r < 0xa0 || r == '\\' || r == '\uFFFD'
+}
+
+func hasDotSegment(p string) bool {
+	for segment := range strings.SplitSeq(p, "/") {
+		if segment == "." || segment == ".." {
+			return true
+		}
+	}
+	return false
+}
