@@ -51,6 +51,7 @@ func (v *visit[D]) logout(ctx context.Context) error {
 	}
 	v.forget()
 	v.token, v.unsent, v.clear = "", "", true
+	v.loadErr = err // so that Handler answers 503 even if next ignores it
 	return err
 }
 

@@ -52,7 +52,8 @@ type Options struct {
 	// that tells the client nothing internal.
 	ErrorHandler func(w http.ResponseWriter, r *http.Request, err error)
 	// Events is told what happens to sessions, for an audit log. It is called
-	// synchronously and must not block. Defaults to none.
+	// synchronously; it must not block and must not use the request's session.
+	// Defaults to none.
 	Events func(context.Context, Event)
 	// Logger gets what an operator should know. No secret is logged at any
 	// level. Defaults to slog.Default.

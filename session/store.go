@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Key finds a record in a [Store]. It is the SHA-256 of what the client holds:
+// Key finds a record in a [Store]. It is a SHA-256 of what the client holds:
 // of the cookie's token for a cookie session, of the refresh token's locator
 // for a token session. A store never sees a token.
 type Key [32]byte
@@ -37,7 +37,7 @@ type Record struct {
 	Created     time.Time
 	Seen        time.Time // last activity, as coarse as touches are coalesced
 	IdleExpires time.Time // moved by Touch, never past Expires
-	Expires     time.Time // absolute end, never moved
+	Expires     time.Time // absolute end, moved by signing in again alone
 
 	UserAgent string
 	IP        string
@@ -61,7 +61,7 @@ type Refresh struct {
 	Secret    [32]byte  // of the refresh token that is good now
 	Previous  [32]byte  // of the one before it; zero before the first rotation
 	RotatedAt time.Time // when Previous was exchanged for Secret
-	Successor []byte    // the current token, sealed under a key derived from the previous one; nil once used
+	Successor []byte    // the current secret, sealed under a key derived from the previous one; replaced by the next when used
 }
 
 // Ended is a session that is over, as the log of ended sessions keeps it.
@@ -128,7 +128,7 @@ func (*cursorLostError) CursorLost() bool { return true }
 //   - E3. A user's Epoch never returns to a value it had while a sign-in could still hold it (an hour).
 //   - I1. ListUser returns the user's records, in O(those), newest first.
 //   - W1. EndedSince("") returns no sessions and the cursor of now. Any later cursor returns what ended after it, oldest first, each once, at most limit; nothing that ended is skipped, whatever ended concurrently.
-//   - W2. A cursor older than the log is ErrCursorLost. The log reaches back at least 15 minutes and survives a restart where records do.
+//   - W2. A cursor older than the log is ErrCursorLost, and so is a text that is no cursor of this store. The log reaches back at least 15 minutes and survives a restart where records do.
 //   - R1. Reap ends at most limit records whose IdleExpires or Expires is not after now, with ReasonExpired, and forgets what the log no longer needs to keep.
 //
 // An error that is none of the sentinels means the store could not tell. The

@@ -176,9 +176,7 @@ func (v *visit[D]) update(ctx context.Context, f func(*D) error) error {
 			return err
 		}
 		before, version := v.data, v.version
-		v.mu.Unlock()
-		after, err := change(before, v.m.config.maxData, f)
-		v.mu.Lock()
+		after, err := v.change(before, f)
 		if err != nil {
 			return err
 		}
@@ -196,7 +194,15 @@ func (v *visit[D]) update(ctx context.Context, f func(*D) error) error {
 	}
 }
 
-// change runs f on a copy of the data. Data that stays zero is stored as
+// change runs fs with the mutex released, so that they may read the session,
+// and even panic.
+func (v *visit[D]) change(before []byte, fs ...func(*D) error) ([]byte, error) {
+	v.mu.Unlock()
+	defer v.mu.Lock()
+	return change(before, v.m.config.maxData, fs...)
+}
+
+// change runs fs on a copy of the data. Data that stays zero is stored as
 // nothing, so that looking at a session doesn't make one.
 func change[D any](before []byte, limit int, fs ...func(*D) error) ([]byte, error) {
 	data, err := decodeData[D](before)
@@ -310,15 +316,19 @@ func (v *visit[D]) rebase(ctx context.Context) error {
 		v.forget()
 		return nil
 	}
-	data, err := change(rec.Data, v.m.config.maxData, v.changes...)
-	if err != nil {
-		return err
+	for {
+		n := len(v.changes)
+		data := rec.Data
+		if n > 0 {
+			if data, err = v.change(rec.Data, v.changes[:n:n]...); err != nil {
+				return err
+			}
+		}
+		if len(v.changes) == n { // else another goroutine of the request added one
+			v.set(&rec, data)
+			return nil
+		}
 	}
-	if len(v.changes) == 0 {
-		data = rec.Data
-	}
-	v.set(&rec, data)
-	return nil
 }
 
 // createAnonymous stores a session for a visitor who has not signed in, and

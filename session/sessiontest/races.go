@@ -1,0 +1,3 @@
+package sessiontest
+
+var raceRules []rule
