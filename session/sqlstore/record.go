@@ -44,9 +44,10 @@ func sum(b [32]byte) any {
 	return b[:]
 }
 
-// blob is NULL for nil alone: an empty value stays one.
+// blob is NULL for nothing: drivers disagree whether an empty value comes back
+// as nil.
 func blob(b []byte) any {
-	if b == nil {
+	if len(b) == 0 {
 		return nil
 	}
 	return b
