@@ -22,7 +22,8 @@ const module = "github.com/gatewire/gatewire"
 // may import. A package that is not here may not exist.
 var allowed = map[string][]string{
 	"":                           {},
-	"password":                   {},
+	"password":                   {"password/internal/nfc"},
+	"password/internal/nfc":      {},
 	"session":                    {},
 	"session/sessiontest":        {"session"},
 	"session/sqlstore":           {"session"},
