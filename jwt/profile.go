@@ -1,6 +1,7 @@
 package jwt
 
 import (
+	"errors"
 	"time"
 )
 
@@ -25,6 +26,20 @@ type Profile struct {
 // [NewIssuer] and [NewVerifier] report one that is missing.
 func AccessToken(issuer, audience string) Profile {
 	return Profile{typ: "at+jwt", issuer: issuer, audience: audience}
+}
+
+func (p Profile) check() []error {
+	if p.typ == "" {
+		return []error{errors.New("a profile is needed: use AccessToken(issuer, audience)")}
+	}
+	var errs []error
+	if !goodText(p.issuer) {
+		errs = append(errs, errors.New("the profile needs an issuer, the URL of who signs"))
+	}
+	if !goodText(p.audience) {
+		errs = append(errs, errors.New("the profile needs an audience, the URL of the service that takes the tokens"))
+	}
+	return errs
 }
 
 // AccessClaims are the claims of an access token. Times are whole seconds.
