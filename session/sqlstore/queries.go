@@ -38,7 +38,8 @@ const (
 		idle_expires = CASE WHEN idle_expires > ?3 OR idle_expires >= expires THEN idle_expires WHEN expires < ?3 THEN expires ELSE ?3 END
 		WHERE key = ?1 AND (seen < ?2 OR (idle_expires < ?3 AND idle_expires < expires))`
 
-	hasEnded  = `SELECT EXISTS (SELECT 1 FROM gatewire_session_ended WHERE id = ?1)`
+	hasEnded = `SELECT EXISTS (SELECT 1 FROM gatewire_session_ended WHERE id = ?1)
+		OR EXISTS (SELECT 1 FROM gatewire_session_ended WHERE key = ?2)`
 	userEpoch = `SELECT COALESCE((SELECT epoch FROM gatewire_session_epochs WHERE user_id = ?1), 0)`
 
 	// lockHead keeps everyone else who ends sessions waiting until this
@@ -52,14 +53,14 @@ const (
 
 	// The three log statements number what they are about to end from ?1+1 on,
 	// and removeLogged removes exactly that.
-	logOne = `INSERT INTO gatewire_session_ended (seq, id, user_id, reason, at)
-		SELECT ?1 + 1, id, user_id, ?2, ?3 FROM gatewire_sessions WHERE id = ?4`
-	logUser = `INSERT INTO gatewire_session_ended (seq, id, user_id, reason, at)
-		SELECT ?1 + ROW_NUMBER() OVER (ORDER BY created), id, user_id, ?2, ?3
+	logOne = `INSERT INTO gatewire_session_ended (seq, id, key, user_id, reason, at)
+		SELECT ?1 + 1, id, key, user_id, ?2, ?3 FROM gatewire_sessions WHERE id = ?4`
+	logUser = `INSERT INTO gatewire_session_ended (seq, id, key, user_id, reason, at)
+		SELECT ?1 + ROW_NUMBER() OVER (ORDER BY created), id, key, user_id, ?2, ?3
 		FROM gatewire_sessions WHERE user_id = ?4 AND id <> ?5`
-	logDead = `INSERT INTO gatewire_session_ended (seq, id, user_id, reason, at)
-		SELECT ?1 + ROW_NUMBER() OVER (ORDER BY dies), id, user_id, ?2, ?3
-		FROM (SELECT id, user_id, dies FROM gatewire_sessions WHERE dies <= ?4 ORDER BY dies LIMIT ?5) AS dead`
+	logDead = `INSERT INTO gatewire_session_ended (seq, id, key, user_id, reason, at)
+		SELECT ?1 + ROW_NUMBER() OVER (ORDER BY dies), id, key, user_id, ?2, ?3
+		FROM (SELECT id, key, user_id, dies FROM gatewire_sessions WHERE dies <= ?4 ORDER BY dies LIMIT ?5) AS dead`
 	removeLogged = `DELETE FROM gatewire_sessions WHERE id IN (SELECT id FROM gatewire_session_ended WHERE seq > ?1)`
 	readLogged   = `SELECT id, user_id, reason, at FROM gatewire_session_ended WHERE seq > ?1 ORDER BY seq`
 

@@ -62,7 +62,7 @@ func (s *Store) Create(ctx context.Context, rec session.Record, epoch uint64) er
 			return session.ErrExists
 		}
 		var ended bool
-		if err := tx.QueryRowContext(ctx, hasEnded, rec.ID).Scan(&ended); err != nil {
+		if err := tx.QueryRowContext(ctx, hasEnded, rec.ID, rec.Key[:]).Scan(&ended); err != nil {
 			return err
 		}
 		if ended {

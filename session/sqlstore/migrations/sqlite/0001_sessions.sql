@@ -31,11 +31,13 @@ CREATE INDEX gatewire_sessions_dies ON gatewire_sessions (dies);
 CREATE TABLE gatewire_session_ended (
     seq     INTEGER NOT NULL PRIMARY KEY,
     id      TEXT    NOT NULL,
+    key     BLOB    NOT NULL,
     user_id TEXT    NOT NULL,
     reason  TEXT    NOT NULL,
     at      INTEGER NOT NULL
 );
 CREATE INDEX gatewire_session_ended_id ON gatewire_session_ended (id);
+CREATE INDEX gatewire_session_ended_key ON gatewire_session_ended (key);
 
 -- The head of the log, one row: a name that tells this log from another one,
 -- the last number given out, and the last number forgotten. Whoever ends

@@ -1,0 +1,153 @@
+package integration_test
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/gatewire/gatewire/auth/accounts"
+	"github.com/gatewire/gatewire/jwt"
+	"github.com/gatewire/gatewire/session"
+	sessionsql "github.com/gatewire/gatewire/session/sqlstore"
+)
+
+// scans matches a step that reads a whole table, by whatever order.
+var scans = regexp.MustCompile(`SCAN (gatewire_\w+|u|i|e|h)\b`)
+
+// explain returns what SQLite would do for the statements an operation sent.
+func explain(t *testing.T, s *spy, op func()) string {
+	t.Helper()
+	sent := s.during(op)
+	require.NotEmpty(t, sent)
+	db := openDSN(t, s.dsn)
+	var plan strings.Builder
+	for _, st := range sent {
+		if st.query == "COMMIT" {
+			continue
+		}
+		args := make([]any, len(st.args))
+		for i, a := range st.args {
+			args[i] = a.Value
+		}
+		rows, err := db.Query("EXPLAIN QUERY PLAN "+st.query, args...)
+		require.NoError(t, err, st.query)
+		for rows.Next() {
+			var id, parent, unused int
+			var detail string
+			require.NoError(t, rows.Scan(&id, &parent, &unused, &detail))
+			fmt.Fprintln(&plan, detail)
+		}
+		require.NoError(t, rows.Err())
+		require.NoError(t, rows.Close())
+	}
+	return plan.String()
+}
+
+func TestS22_QueryPlansUseIndexes(t *testing.T) {
+	spy, db := openSpy(t, sessionsql.SQLiteDSN(sqliteFile(t)))
+	s, a := sessionsOn(t, db), accountsOn(t, db)
+	ctx, now := t.Context(), time.Now()
+	fill := func() {
+		for i := range 50 {
+			rec := record(fmt.Sprintf("s%d-%d", i, now.UnixNano()), fmt.Sprintf("u%d", i%10))
+			require.NoError(t, s.Create(ctx, rec, session.AnyEpoch))
+		}
+	}
+	fill()
+	cursor := cursorOf(t, s)
+	rec := record("s", "u1")
+	id := &accounts.ExternalIdentity{Issuer: "https://issuer.example", Subject: "1", UserID: "user-1"}
+	key := jwt.StoredKey{ID: "k1", Algorithm: "ES256", Public: []byte("{}"), Sealed: []byte("x"), Published: now}
+
+	for _, c := range []struct {
+		name  string
+		op    func() error
+		wants []string // what the plan must contain
+		scans []string // tables that are small, or read in the order of their key up to a limit
+	}{
+		{"Create", func() error { return s.Create(ctx, rec, 0) },
+			[]string{"INDEX gatewire_session_ended_id (id=?)", "INDEX gatewire_session_ended_key (key=?)", "gatewire_session_epochs USING"}, nil},
+		{"Load", func() error { _, _, err := s.Load(ctx, rec.Key); return err },
+			[]string{"SEARCH gatewire_sessions USING INDEX", "(key=?)"}, nil},
+		{"ByID", func() error { _, _, err := s.ByID(ctx, "s"); return err },
+			[]string{"SEARCH gatewire_sessions USING INDEX", "(id=?)"}, nil},
+		{"Touch", func() error { return s.Touch(ctx, rec.Key, now.Add(time.Minute), now.Add(time.Hour)) },
+			[]string{"(key=?)"}, nil},
+		{"Replace", func() error { return s.Replace(ctx, rec.Key, rec, 1) }, []string{"(key=?)"}, nil},
+		{"ListUser", func() error { _, err := s.ListUser(ctx, "u1"); return err },
+			[]string{"USING INDEX gatewire_sessions_user (user_id=?)"}, nil},
+		{"Epoch", func() error { _, err := s.Epoch(ctx, "u1"); return err }, []string{"(user_id=?)"}, nil},
+		{"EndedSince", func() error { _, _, err := s.EndedSince(ctx, cursor, 10); return err },
+			[]string{"SEARCH gatewire_session_ended USING INTEGER PRIMARY KEY (rowid>?)"}, []string{"e"}},
+		{"End", func() error { _, err := s.End(ctx, "s", session.ReasonSignedOut, now); return err },
+			[]string{"(id=?)", "(rowid>?)"}, nil},
+		{"EndUser", func() error { _, err := s.EndUser(ctx, "u1", "s", session.ReasonRevoked, now); return err },
+			[]string{"USING INDEX gatewire_sessions_user (user_id=?)", "(rowid>?)"}, nil},
+		{"Reap", func() error { _, err := s.Reap(ctx, now.Add(31*time.Minute), 10); return err },
+			[]string{"USING INDEX gatewire_sessions_dies (dies<?)", "(rowid>?)"}, []string{"gatewire_session_ended"}},
+		{"CreateUser", func() error { return a.CreateUser(ctx, user(1), id) }, []string{"(issuer=? AND subject=?)"}, nil},
+		{"UserByID", func() error { _, _, err := a.UserByID(ctx, "user-1"); return err }, []string{"(id=?)"}, nil},
+		{"UserByEmail", func() error { _, _, err := a.UserByEmail(ctx, "u1@example.com"); return err }, []string{"(email_key=?)"}, nil},
+		{"UserByIdentity", func() error { _, _, err := a.UserByIdentity(ctx, id.Issuer, "1"); return err },
+			[]string{"(issuer=? AND subject=?)", "(id=?)"}, nil},
+		{"SetPassword", func() error { return a.SetPassword(ctx, "user-1", "hash-0", "hash-1") }, []string{"(id=?)"}, nil},
+		{"AddKey", func() error { return a.AddKey(ctx, key, "") }, nil, []string{"gatewire_signing_keys"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			plan := explain(t, spy, func() { require.NoError(t, c.op()) })
+			for _, want := range c.wants {
+				require.Contains(t, plan, want)
+			}
+			for _, m := range scans.FindAllStringSubmatch(plan, -1) {
+				require.Contains(t, c.scans, m[1], plan)
+			}
+			require.NotContains(t, c.scans, "gatewire_sessions")
+		})
+	}
+}
+
+// Ten thousand sessions of one user among as many of others: what listing and
+// ending one user's costs does not grow with the table.
+func TestS22_OneUserAmongMany(t *testing.T) {
+	db := openSQLite(t, sqliteFile(t))
+	s := sessionsOn(t, db)
+	ctx := t.Context()
+	_, err := db.Exec(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < 20000)
+		INSERT INTO gatewire_sessions (id, key, kind, rev, user_id, scopes, roles, auth_time, created, seen,
+			idle_expires, expires, user_agent, ip, origin_issuer, origin_subject, origin_sid, refresh_rotated)
+		SELECT 'id' || i, CAST(printf('%032d', i) AS BLOB), 'cookie', 1, CASE WHEN i % 2 = 0 THEN 'big' ELSE 'u' || i END,
+			'[]', '[]', i, i, i, 1 << 60, 1 << 60, '', '', '', '', '', 0 FROM n`)
+	require.NoError(t, err)
+
+	list, err := s.ListUser(ctx, "big")
+	require.NoError(t, err)
+	require.Len(t, list, 10000)
+	require.Equal(t, "id20000", list[0].ID, "newest first")
+
+	cursor := cursorOf(t, s)
+	ended, err := s.EndUser(ctx, "big", "id10000", session.ReasonRevoked, time.Now())
+	require.NoError(t, err)
+	require.Len(t, ended, 9999)
+	list, err = s.ListUser(ctx, "big")
+	require.NoError(t, err)
+	require.Len(t, list, 1)
+	require.Equal(t, "id10000", list[0].ID)
+
+	var logged []session.Ended
+	for {
+		page, next, err := s.EndedSince(ctx, cursor, 1000)
+		require.NoError(t, err)
+		if len(page) == 0 {
+			break
+		}
+		logged, cursor = append(logged, page...), next
+	}
+	require.Equal(t, ended, logged)
+	var rest int
+	require.NoError(t, db.QueryRow(`SELECT COUNT(*) FROM gatewire_sessions`).Scan(&rest))
+	require.Equal(t, 10001, rest)
+}

@@ -1,0 +1,89 @@
+package integration_test
+
+import (
+	"crypto/sha256"
+	"database/sql"
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	_ "modernc.org/sqlite"
+
+	"github.com/gatewire/gatewire/auth/accounts"
+	accountsql "github.com/gatewire/gatewire/auth/accounts/sqlstore"
+	"github.com/gatewire/gatewire/session"
+	sessionsql "github.com/gatewire/gatewire/session/sqlstore"
+)
+
+// sqliteFile names a database file that does not exist yet.
+func sqliteFile(t testing.TB) string { return filepath.Join(t.TempDir(), "app data?#%.db") }
+
+// openSQLite opens file as the package comment advises.
+func openSQLite(t testing.TB, file string) *sql.DB { return openDSN(t, sessionsql.SQLiteDSN(file)) }
+
+// bareDSN opens a file with none of the advised settings.
+func bareDSN(file string) string {
+	dsn := sessionsql.SQLiteDSN(file)
+	for i := range dsn {
+		if dsn[i] == '?' {
+			return dsn[:i]
+		}
+	}
+	return dsn
+}
+
+func openDSN(t testing.TB, dsn string) *sql.DB {
+	t.Helper()
+	db, err := sql.Open("sqlite", dsn)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
+// sessionsOn returns a migrated session store.
+func sessionsOn(t testing.TB, db *sql.DB) *sessionsql.Store {
+	t.Helper()
+	s, err := sessionsql.New(db, sessionsql.SQLite)
+	require.NoError(t, err)
+	require.NoError(t, s.Migrate(t.Context()))
+	return s
+}
+
+// accountsOn returns a migrated account store.
+func accountsOn(t testing.TB, db *sql.DB) *accountsql.Store {
+	t.Helper()
+	s, err := accountsql.New(db, accountsql.SQLite)
+	require.NoError(t, err)
+	require.NoError(t, s.Migrate(t.Context()))
+	return s
+}
+
+func keyOf(s string) session.Key { return sha256.Sum256([]byte(s)) }
+
+// record returns a session of user that lives for an hour.
+func record(id, user string) session.Record {
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	return session.Record{
+		Key: keyOf(id), ID: id, Kind: session.KindCookie, UserID: user,
+		AuthTime: now, Created: now, Seen: now, IdleExpires: now.Add(30 * time.Minute), Expires: now.Add(time.Hour),
+		Data: []byte("{}"),
+	}
+}
+
+func user(n int) accounts.User {
+	return accounts.User{
+		ID: fmt.Sprintf("user-%d", n), Email: fmt.Sprintf("U%d@example.com", n), Name: "Ada", Password: "hash-0",
+		Created: time.Now().UTC().Truncate(time.Microsecond),
+	}
+}
+
+// cursorOf is the cursor of now.
+func cursorOf(t testing.TB, s session.Store) string {
+	t.Helper()
+	ended, cursor, err := s.EndedSince(t.Context(), "", 100)
+	require.NoError(t, err)
+	require.Empty(t, ended)
+	return cursor
+}
