@@ -56,20 +56,22 @@ func hash(s string) string {
 const head = `<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><meta name="robots" content="noindex">`
 
-var picker = template.Must(template.New("picker").Parse(head + `<title>Sign in · development provider</title><style>{{.Style}}</style></head>
+var picker = template.Must(template.New("picker").Parse(`{{define "hidden"}}{{range $name, $value := .}}<input type="hidden" name="{{$name}}" value="{{$value}}">
+{{end}}{{end}}` + head + `<title>Sign in · development provider</title><style>{{.Style}}</style></head>
 <body><main><h1>Who are you today?</h1>
 <p>This is a development provider: no password, no proof. It signs you in to <b>{{.Client}}</b>.</p>
 <form method="post" action="{{.Action}}">
-{{range $name, $value := .Hidden}}<input type="hidden" name="{{$name}}" value="{{$value}}">
-{{end}}{{range $i, $u := .Users}}<button class="who" name="pick" value="{{$i}}" formnovalidate>{{or $u.Name $u.Email}}<small>{{$u.Email}}{{if $u.EmailUnverified}} (not verified){{end}}</small></button>
-{{end}}<fieldset>
+{{template "hidden" .Hidden}}{{range $i, $u := .Users}}<button class="who" name="pick" value="{{$i}}">{{or $u.Name $u.Email}}<small>{{$u.Email}}{{if $u.EmailUnverified}} (not verified){{end}}</small></button>
+{{end}}<details><summary>Misbehave</summary><label>What the provider does wrong <select name="fault"><option value="">nothing</option>{{range .Faults}}<option>{{.}}</option>{{end}}</select></label></details>
+</form>
+<form method="post" action="{{.Action}}">
+{{template "hidden" .Hidden}}<fieldset>
 <label>Somebody new: email <input type="email" name="email" value="{{.Hint}}" required maxlength="254" autocomplete="off" placeholder="dora@example.com"></label>
 <label>Name <input type="text" name="name" maxlength="200" autocomplete="off" placeholder="Dora"></label>
 <label><input type="checkbox" name="verified" value="1" checked> the email is verified</label>
 <button class="go" name="pick" value="new">Continue</button>
 <button class="no" name="pick" value="cancel" formnovalidate>Cancel</button>
 </fieldset>
-<details><summary>Misbehave</summary><label>What the provider does wrong <select name="fault"><option value="">nothing</option>{{range .Faults}}<option>{{.}}</option>{{end}}</select></label></details>
 </form></main></body></html>
 `))
 
