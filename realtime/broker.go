@@ -100,8 +100,9 @@ type ReadFilter struct {
 
 // Presence is a [Broker] that knows who is in which channel, on all hubs.
 type Presence interface {
-	// Enter lists a client under a channel for as long as node beats.
-	Enter(ctx context.Context, node, channel string, c ClientInfo) error
+	// Enter lists a client under a channel for as long as node beats. It counts
+	// as a beat.
+	Enter(ctx context.Context, node, channel string, c ClientInfo, ttl time.Duration) error
 	Leave(ctx context.Context, node, channel, client string) error
 
 	// Beat keeps everything node has entered for ttl from now. Without it, what

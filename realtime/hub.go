@@ -1,48 +1,187 @@
 package realtime
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
-	"net/http"
+	"fmt"
+	"sync"
+	"time"
+	"unicode/utf8"
 )
 
 // Hub is the realtime endpoint: an http.Handler that takes WebSocket
 // connections, and the methods that reach them. Its methods may be called
 // concurrently.
 type Hub struct {
+	auth     Authenticator
+	sessions Sessions
+	rules    Rules
+	o        Options // with defaults filled in
+	origins  map[string]struct{}
+	node     string // this hub among others on one broker
+
+	link     Link
+	history  History  // nil: the broker keeps none
+	presence Presence // nil: the broker knows of none
+
+	ctx    context.Context // of what runs for connections
+	cancel context.CancelFunc
+	stop   chan struct{} // closed when the sweeper may end
+	wg     sync.WaitGroup
+	wheel  wheel
+	watch  watch
+	topics [64]topicShard
+
+	mu       sync.Mutex
+	draining bool
+	closing  bool
+	empty    chan struct{} // closed once no socket is left; nil when nobody waits
+	conns    map[*conn]struct{}
+	kin      [2]map[string]*conn // connections by user and by session
+	places   map[string]int      // sockets by address, until they are really closed
 }
 
 // New makes a hub for the site at origin, as "https://app.example". It starts
-// the goroutines that watch the sessions; Close ends them.
+// the goroutines that watch the sessions; [Hub.Close] ends them. It asks
+// nothing of sessions or broker yet: while they can't be reached, clients are
+// told to come back.
 func New(origin string, a Authenticator, s Sessions, rules Rules, o *Options) (*Hub, error) {
-	return nil, errors.New("realtime: not finished")
+	h := &Hub{
+		auth: a, sessions: s, node: randomID(),
+		stop:   make(chan struct{}),
+		conns:  map[*conn]struct{}{},
+		places: map[string]int{},
+	}
+	for i := range h.kin {
+		h.kin[i] = map[string]*conn{}
+	}
+	if err := h.configure(origin, rules, o); err != nil {
+		return nil, err
+	}
+	link, err := h.o.Broker.Attach((*receiver)(h))
+	if err != nil {
+		return nil, fmt.Errorf("realtime: attach to the broker: %w", err)
+	}
+	h.link = link
+	h.ctx, h.cancel = context.WithCancel(context.Background())
+	h.watch.init(h)
+	h.wg.Add(2)
+	go h.sweep()
+	go h.watch.run()
+	if h.presence != nil {
+		h.wg.Add(1)
+		go h.beat()
+	}
+	return h, nil
 }
 
-// ServeHTTP takes a WebSocket handshake. It returns once the connection is
-// made; the connection lives on.
-func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {}
-
-// Publish sends data, which must be JSON, to everyone in channel.
-func (h *Hub) Publish(ctx context.Context, channel string, data json.RawMessage) error { return nil }
+// Publish sends data, which must be JSON, to everyone in channel, and keeps it
+// if the channel is kept.
+func (h *Hub) Publish(ctx context.Context, channel string, data json.RawMessage) error {
+	if _, ok := longest(h.rules, channel); !ok {
+		return ErrUnknownChannel
+	}
+	data, err := compact(data)
+	if err != nil {
+		return err
+	}
+	return h.publish(ctx, channel, Publication{Data: data})
+}
 
 // SendUser sends data, which must be JSON, to every connection of a user on
-// this hub, outside any channel.
-func (h *Hub) SendUser(ctx context.Context, userID string, data json.RawMessage) error { return nil }
+// this hub, outside any channel. Having none is not an error.
+func (h *Hub) SendUser(ctx context.Context, userID string, data json.RawMessage) error {
+	data, err := compact(data)
+	if err != nil {
+		return err
+	}
+	frame := textFrame(messageLine(data))
+	for _, c := range h.of(byUser, userID) {
+		c.mu.Lock()
+		ready := c.state == connected
+		c.mu.Unlock()
+		if ready {
+			c.send(frame)
+		}
+	}
+	return nil
+}
 
-// EndSession closes the sockets of a session on this hub with 4501.
-func (h *Hub) EndSession(ctx context.Context, sessionID, reason string) error { return nil }
+// EndSession closes the sockets of a session on this hub with 4501. The reason
+// is shown to the client: plain text, at most 123 bytes; empty means "session
+// ended". A session that really ended is found by the hub itself: this is for
+// what the sessions don't know of.
+func (h *Hub) EndSession(ctx context.Context, sessionID, reason string) error {
+	h.disconnectAll(bySession, sessionID, reason)
+	return nil
+}
 
-// EndUser closes the sockets of a user on this hub with 4501.
-func (h *Hub) EndUser(ctx context.Context, userID, reason string) error { return nil }
+// EndUser closes the sockets of a user on this hub with 4501, as EndSession
+// does. It keeps nobody from connecting again: end their sessions first.
+func (h *Hub) EndUser(ctx context.Context, userID, reason string) error {
+	h.disconnectAll(byUser, userID, reason)
+	return nil
+}
 
-// Reauthorize asks the rules again for every channel a user's connections on
-// this hub are in. Call it when the user's rights have changed.
-func (h *Hub) Reauthorize(ctx context.Context, userID string) error { return nil }
+func (h *Hub) disconnectAll(by kinship, key, reason string) {
+	d := closeSessionEnded
+	if reason != "" {
+		d.reason = reason
+	}
+	for _, c := range h.of(by, key) {
+		c.disconnect(d)
+	}
+}
 
-// Drain refuses new connections and tells those there are to move, spread over
-// [Options.DrainWindow]. It returns when all are gone or ctx ends.
-func (h *Hub) Drain(ctx context.Context) error { return nil }
+// publish stores and fans out.
+func (h *Hub) publish(ctx context.Context, channel string, p Publication) error {
+	p.Time = time.Now()
+	if ch, _ := longest(h.o.Channels, channel); ch.HistorySize > 0 {
+		_, err := h.history.Append(ctx, channel, p, Keep{Size: ch.HistorySize, TTL: ch.HistoryTTL})
+		return err
+	}
+	return h.o.Broker.Publish(ctx, channel, Event{Kind: EventPublication, Publication: p})
+}
 
-// Close closes what is left at once and ends all goroutines.
-func (h *Hub) Close() error { return nil }
+// beat keeps what this hub has entered into presence alive.
+func (h *Hub) beat() {
+	defer h.wg.Done()
+	ticker := time.NewTicker(presenceBeat)
+	defer ticker.Stop()
+	for {
+		ctx, cancel := context.WithTimeout(h.ctx, presenceBeat)
+		err := h.presence.Beat(ctx, h.node, 3*presenceBeat)
+		cancel()
+		if err != nil && h.ctx.Err() == nil {
+			h.o.Logger.Warn("realtime: presence", "error", err)
+		}
+		select {
+		case <-h.ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// presenceBeat is how often a hub says that it lives; after three silent ones
+// its clients are gone.
+const presenceBeat = 10 * time.Second
+
+// randomID names a connection or a hub: 128 random bits.
+func randomID() string { return rand.Text() }
+
+// compact checks JSON from the host or a client and makes it one line, as the
+// protocol separates objects by newlines.
+func compact(data json.RawMessage) (json.RawMessage, error) {
+	if !utf8.Valid(data) {
+		return nil, errors.New("realtime: data is not valid UTF-8")
+	}
+	var b bytes.Buffer
+	if err := json.Compact(&b, data); err != nil {
+		return nil, fmt.Errorf("realtime: data is not JSON: %w", err)
+	}
+	return b.Bytes(), nil
+}

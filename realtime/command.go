@@ -1,0 +1,273 @@
+package realtime
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"strconv"
+	"time"
+)
+
+// command is one line from a client: an id and exactly one request.
+type command struct {
+	ID            uint32           `json:"id"`
+	Connect       *connectRequest  `json:"connect"`
+	Subscribe     *subscribeParams `json:"subscribe"`
+	Unsubscribe   *channelRequest  `json:"unsubscribe"`
+	Publish       *publishRequest  `json:"publish"`
+	Presence      *channelRequest  `json:"presence"`
+	PresenceStats *channelRequest  `json:"presence_stats"`
+	History       *historyRequest  `json:"history"`
+	RPC           *rpcRequest      `json:"rpc"`
+	Send          *dataRequest     `json:"send"`
+	Refresh       *tokenRequest    `json:"refresh"`
+	SubRefresh    *channelRequest  `json:"sub_refresh"`
+}
+
+type channelRequest struct {
+	Channel string `json:"channel"`
+}
+
+type publishRequest struct {
+	Channel string          `json:"channel"`
+	Data    json.RawMessage `json:"data"`
+}
+
+type dataRequest struct {
+	Data json.RawMessage `json:"data"`
+}
+
+type rpcRequest struct {
+	Method string          `json:"method"`
+	Data   json.RawMessage `json:"data"`
+}
+
+type tokenRequest struct {
+	Token string `json:"token"`
+}
+
+// requests counts the requests a command holds.
+func (q *command) requests() int {
+	n := 0
+	for _, there := range [...]bool{
+		q.Connect != nil, q.Subscribe != nil, q.Unsubscribe != nil, q.Publish != nil, q.Presence != nil, q.PresenceStats != nil,
+		q.History != nil, q.RPC != nil, q.Send != nil, q.Refresh != nil, q.SubRefresh != nil,
+	} {
+		if there {
+			n++
+		}
+	}
+	return n
+}
+
+// parseCommand reads one line. Anything but an id with one known request, or a
+// send without an id, is a bad request.
+func parseCommand(line []byte) (*command, bool) {
+	var q command
+	if err := json.Unmarshal(line, &q); err != nil {
+		return nil, false
+	}
+	if q.requests() != 1 || (q.ID == 0) != (q.Send != nil) {
+		return nil, false
+	}
+	return &q, true
+}
+
+// reply collects the answers to one message, so that they leave in one frame.
+type reply struct {
+	lines [][]byte
+	size  int
+}
+
+// answer adds the result of a command.
+func (c *conn) answer(id uint32, method string, result any) {
+	body, err := json.Marshal(result)
+	if err != nil {
+		c.hub.o.Logger.Error("realtime: encode a reply", "error", err)
+		c.refuse(id, errInternal)
+		return
+	}
+	c.line(replyLine(id, method, body))
+}
+
+// refuse adds the error of a command.
+func (c *conn) refuse(id uint32, e *Error) {
+	body, err := json.Marshal(struct {
+		Code      uint32 `json:"code"`
+		Message   string `json:"message"`
+		Temporary bool   `json:"temporary,omitempty"`
+	}{e.Code, e.Message, e.Temporary})
+	if err != nil {
+		return
+	}
+	c.line(replyLine(id, "error", body))
+}
+
+func replyLine(id uint32, key string, body []byte) []byte {
+	b := make([]byte, 0, len(body)+len(key)+24)
+	b = append(b, `{"id":`...)
+	b = strconv.AppendUint(b, uint64(id), 10)
+	b = append(b, ',', '"')
+	b = append(b, key...)
+	b = append(b, '"', ':')
+	b = append(b, body...)
+	return append(b, '}')
+}
+
+func (c *conn) line(l []byte) {
+	c.out.lines = append(c.out.lines, l)
+	if c.out.size += len(l); c.out.size > maxFrame {
+		c.flush()
+	}
+}
+
+// flush sends the answers collected so far.
+func (c *conn) flush() {
+	if len(c.out.lines) > 0 {
+		frames := joinFrames(c.out.lines)
+		c.out = reply{}
+		c.send(frames)
+	}
+}
+
+// errorFor makes what a client is told of an error: a host's own [*Error], the
+// rules' two, and "internal, try again" for everything else, which is logged.
+func (c *conn) errorFor(what string, err error) *Error {
+	var e *Error
+	switch {
+	case errors.As(err, &e):
+		return e
+	case errors.Is(err, ErrDenied):
+		return errDenied
+	case errors.Is(err, ErrUnknownChannel):
+		return errUnknownChannel
+	}
+	c.hub.o.Logger.Warn("realtime: "+what, "error", err)
+	return errInternal
+}
+
+// commands runs the commands of a message in order.
+func (c *conn) commands(ctx context.Context, message []byte) {
+	for line := range bytes.SplitSeq(message, []byte{'\n'}) {
+		line = bytes.TrimSpace(line)
+		if len(line) == 0 {
+			continue
+		}
+		if c.isClosed() {
+			return
+		}
+		used := c.bucket.take(time.Now(), c.hub.o.CommandsPerSec)
+		if used == bucketFlood {
+			c.flush()
+			c.disconnect(disconnect{closeBadRequest.code, "too many requests"})
+			return
+		}
+		if string(line) == "{}" {
+			continue // a pong among commands; handle has noted it
+		}
+		q, ok := parseCommand(line)
+		if !ok {
+			c.flush()
+			c.disconnect(closeBadRequest)
+			return
+		}
+		if used == bucketEmpty {
+			if q.ID != 0 {
+				c.refuse(q.ID, errTooManyRequests)
+			}
+			continue
+		}
+		c.run(ctx, q)
+	}
+}
+
+// run runs one command.
+func (c *conn) run(ctx context.Context, q *command) {
+	c.mu.Lock()
+	who, state := c.who, c.state
+	c.mu.Unlock()
+	if (q.Connect != nil) == (state == connected) { // a second one, or anything before the first
+		c.flush()
+		c.disconnect(closeBadRequest)
+		return
+	}
+	if q.Connect != nil {
+		c.connect(ctx, q.ID, q.Connect)
+		return
+	}
+	c.hub.keepAlive(c, who)
+
+	var (
+		method string
+		result any = struct{}{}
+		refuse *Error
+	)
+	switch {
+	case q.Subscribe != nil:
+		c.subscribeCommand(ctx, q.ID, q.Subscribe)
+		return
+	case q.Send != nil:
+		if f := c.hub.o.OnMessage; f != nil {
+			f(ctx, who, q.Send.Data)
+		}
+		return
+	case q.Unsubscribe != nil:
+		method = "unsubscribe"
+		c.unsubscribe(q.Unsubscribe.Channel)
+	case q.Publish != nil:
+		method, refuse = "publish", c.publishCommand(ctx, who, q.Publish)
+	case q.Presence != nil:
+		method = "presence"
+		result, refuse = c.presenceCommand(ctx, who, q.Presence.Channel)
+	case q.PresenceStats != nil:
+		method = "presence_stats"
+		result, refuse = c.presenceStats(ctx, who, q.PresenceStats.Channel)
+	case q.History != nil:
+		method = "history"
+		result, refuse = c.historyCommand(ctx, who, q.History)
+	case q.RPC != nil:
+		method = "rpc"
+		result, refuse = c.rpc(ctx, who, q.RPC)
+	case q.Refresh != nil:
+		method = "refresh"
+		result, refuse = c.refresh(ctx, q.Refresh.Token)
+	case q.SubRefresh != nil:
+		method = "sub_refresh"
+		refuse = c.subRefresh(ctx, who, q.SubRefresh.Channel)
+	}
+	if refuse != nil {
+		c.refuse(q.ID, refuse)
+		return
+	}
+	c.answer(q.ID, method, result)
+}
+
+// bucket limits commands: perSec a second, twice as many at once.
+type bucket struct {
+	level float64
+	at    time.Time
+}
+
+type bucketState int
+
+const (
+	bucketOK    bucketState = iota
+	bucketEmpty             // refuse it
+	bucketFlood             // it goes on all the same: close
+)
+
+func (b *bucket) take(now time.Time, perSec int) bucketState {
+	full := float64(2 * perSec)
+	b.level = min(full, b.level+now.Sub(b.at).Seconds()*float64(perSec))
+	b.at = now
+	b.level--
+	switch {
+	case b.level >= 0:
+		return bucketOK
+	case b.level < -full:
+		return bucketFlood
+	default:
+		return bucketEmpty
+	}
+}

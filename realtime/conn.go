@@ -1,0 +1,262 @@
+package realtime
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"runtime/debug"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/coder/websocket"
+)
+
+// state is how far a connection has come.
+type state uint8
+
+const (
+	opened     state = iota // the socket is open
+	connecting              // connect is being answered
+	connected
+)
+
+// conn is one connection. Lock order: subscription.mu, then conn.mu, then
+// Hub.mu, wheel.mu and wire.mu.
+type conn struct {
+	hub  *Hub
+	id   string
+	addr string
+	ws   *websocket.Conn
+	wire wire
+
+	mu      sync.Mutex
+	state   state
+	closed  bool // a close frame is out or the peer is gone: nothing more is done for it
+	ended   bool // the reader has ended
+	busy    bool // a command is running; the reader waits for it
+	token   bool // came by a token, which must be refreshed
+	pinged  bool // a ping awaits its pong
+	who     Identity
+	info    *ClientInfo
+	request *http.Request // the handshake, until connect
+	subs    map[string]*subscription
+	rights  uint64             // raised whenever rules must be asked again
+	cancel  context.CancelFunc // of the command that is running
+
+	connectBy time.Time
+	pingAt    time.Time
+	pongBy    time.Time
+	expires   time.Time // when the credential's time is over, grace included
+	forceAt   time.Time // when a closed connection is cut
+
+	bucket bucket // used by the reader's commands alone
+	out    reply  // likewise
+
+	spoke spoke // guarded by wheel.mu
+	kin   [2]kin
+	saved time.Time // of the session's last KeepAlive; guarded by Hub.mu
+}
+
+func newConn(h *Hub, addr string) *conn {
+	now := time.Now()
+	return &conn{
+		hub:       h,
+		id:        randomID(),
+		addr:      addr,
+		connectBy: now.Add(h.o.ConnectTimeout),
+		bucket:    bucket{level: float64(2 * h.o.CommandsPerSec), at: now},
+	}
+}
+
+// messages are read into buffers that are shared by all connections.
+var messages = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
+
+// signals wake a reader whose command has been handled.
+var signals = sync.Pool{New: func() any { return make(chan struct{}, 1) }}
+
+// read is the connection's one goroutine.
+func (c *conn) read() {
+	defer c.hub.wg.Done()
+	defer c.end()
+	for {
+		// A context that can't be cancelled costs nothing; the wire is what ends reads.
+		typ, r, err := c.ws.Reader(context.Background())
+		if err != nil {
+			return
+		}
+		if c.isClosed() {
+			if _, err := io.Copy(io.Discard, r); err != nil {
+				return
+			}
+			continue
+		}
+		if !c.readMessage(typ, r) {
+			return
+		}
+	}
+}
+
+// readMessage reads and handles one message. It returns false when the
+// connection is broken.
+func (c *conn) readMessage(typ websocket.MessageType, r io.Reader) bool {
+	buf := messages.Get().(*[]byte)
+	defer func() {
+		if cap(*buf) <= 64<<10 {
+			*buf = (*buf)[:0]
+			messages.Put(buf)
+		}
+	}()
+	b := (*buf)[:0]
+	for {
+		if len(b) == cap(b) {
+			b = append(b, 0)[:len(b)]
+		}
+		n, err := r.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		*buf = b
+		if len(b) > c.hub.o.MaxMessage {
+			c.disconnect(closeTooBig)
+			_, err := io.Copy(io.Discard, r)
+			return err == nil
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return false
+		}
+	}
+	// Invalid UTF-8 would reach other clients inside of their JSON, and make
+	// their browsers give up the connection (RFC 6455 section 8.1).
+	if typ != websocket.MessageText || !utf8.Valid(b) {
+		c.disconnect(closeBadRequest)
+		return true
+	}
+	if string(b) == "{}" {
+		if !c.pong() {
+			c.disconnect(closeBadRequest)
+		}
+		return true
+	}
+	// A command needs a deeper stack than reading does. Run by the reader, it
+	// would leave every idle connection with one.
+	done := signals.Get().(chan struct{})
+	go func() {
+		c.handle(b)
+		done <- struct{}{}
+	}()
+	<-done
+	signals.Put(done)
+	return true
+}
+
+// pong notes that the peer is there. It returns false for one who sends them
+// without end.
+func (c *conn) pong() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pinged = false
+	return c.state == connected && c.bucket.take(time.Now(), c.hub.o.CommandsPerSec) != bucketFlood
+}
+
+// handle runs the commands of one message.
+func (c *conn) handle(message []byte) {
+	ctx, cancel := context.WithTimeout(c.hub.ctx, c.hub.o.CommandTimeout)
+	defer cancel()
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return
+	}
+	c.busy, c.pinged, c.cancel = true, false, cancel
+	c.mu.Unlock()
+	defer func() {
+		// A host's rule or method that panics must not take the process with it:
+		// there is no net/http here to recover it.
+		if p := recover(); p != nil {
+			c.hub.o.Logger.Error("realtime: panic in a command", "panic", p, "stack", string(debug.Stack()))
+			c.disconnect(disconnect{1011, "internal error"})
+		}
+		c.mu.Lock()
+		c.busy, c.cancel = false, nil
+		c.mu.Unlock()
+	}()
+	c.commands(ctx, message)
+	c.flush()
+}
+
+// send sends frames that belong to no subscription.
+func (c *conn) send(frames []byte) {
+	if c.wire.send(frames, nil) == sentFull {
+		c.disconnect(closeSlow)
+	}
+}
+
+func (c *conn) isClosed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed
+}
+
+// disconnect sends a coded close and forgets the connection. It doesn't wait
+// for the peer: the reader ends when the peer answers, or the sweeper cuts it.
+func (c *conn) disconnect(d disconnect) {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return
+	}
+	forget := c.close()
+	c.mu.Unlock()
+	c.wire.seal(closeFrameOf(d), d.code == closeSlow.code)
+	c.hub.wheel.schedule(c, closeWait)
+	if d.code == closeSlow.code || d.code == closeInvalid.code {
+		c.hub.o.Logger.Debug("realtime: closed", "code", d.code, "reason", d.reason, "addr", c.addr)
+	}
+	forget()
+}
+
+// close marks the connection closed and returns what remains to be done without
+// the lock. c.mu is held.
+func (c *conn) close() (forget func()) {
+	c.closed = true
+	c.forceAt = time.Now().Add(closeWait)
+	subs, cancel := c.subs, c.cancel
+	c.subs, c.request = nil, nil
+	// The reader, which must take c.mu before it ends, keeps the group from
+	// being waited for between here and there.
+	if len(subs) > 0 {
+		c.hub.wg.Add(1)
+	}
+	return func() {
+		c.hub.unregister(c)
+		if cancel != nil {
+			cancel()
+		}
+		if len(subs) > 0 {
+			go func() {
+				defer c.hub.wg.Done()
+				for _, s := range subs {
+					c.hub.leave(s)
+				}
+			}()
+		}
+	}
+}
+
+// end is the last thing the reader does.
+func (c *conn) end() {
+	c.mu.Lock()
+	forget := func() {}
+	if !c.closed {
+		forget = c.close()
+	}
+	c.ended = true
+	c.mu.Unlock()
+	forget()
+	c.wire.linger()
+	c.hub.wheel.remove(c)
+	c.hub.release(c.addr)
+}

@@ -1,0 +1,365 @@
+package realtime
+
+import (
+	"context"
+	"net/http"
+	"time"
+)
+
+type connectRequest struct {
+	Token string                      `json:"token"`
+	Subs  map[string]*subscribeParams `json:"subs"` // server-side subscriptions of the connection before
+}
+
+type connectResult struct {
+	Client  string                      `json:"client"`
+	Node    string                      `json:"node,omitempty"`
+	Expires bool                        `json:"expires,omitempty"`
+	TTL     int64                       `json:"ttl,omitempty"`
+	Subs    map[string]*subscribeResult `json:"subs,omitempty"`
+	Ping    int64                       `json:"ping"`
+	Pong    bool                        `json:"pong"`
+}
+
+// connect answers the connect command: who is it, may they, and is their
+// session alive.
+func (c *conn) connect(ctx context.Context, id uint32, q *connectRequest) {
+	c.mu.Lock()
+	if c.state != opened || c.closed {
+		c.mu.Unlock()
+		c.disconnect(closeBadRequest)
+		return
+	}
+	c.state = connecting
+	r := c.request
+	c.mu.Unlock()
+
+	who, token, why := c.credential(ctx, r, q.Token)
+	if why != refusalGranted {
+		c.refuseConnect(id, why)
+		return
+	}
+	// What ends from here on must be found: without a cursor nobody would look.
+	if err := c.hub.watch.wait(ctx); err != nil {
+		c.hub.o.Logger.Warn("realtime: connect", "error", err)
+		c.refuseConnect(id, refusalUnavailable)
+		return
+	}
+	if !c.identify(who, token) {
+		return
+	}
+	// The connection is registered; a session that ended before that is not
+	// kicked any more, but isn't alive either. So one of the two always catches it.
+	if !c.checkAlive(ctx, id) {
+		return
+	}
+	result := &connectResult{Client: c.id, Node: c.hub.node, Ping: seconds(c.hub.o.PingInterval), Pong: true}
+	result.Expires, result.TTL = c.ttl(time.Now())
+	subs := c.serverSubs(ctx, who, q, result)
+
+	now := time.Now()
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return
+	}
+	c.state, c.request = connected, nil
+	c.pingAt = now.Add(c.hub.o.PingInterval)
+	first := c.hub.o.PingInterval
+	if !c.expires.IsZero() {
+		first = min(first, c.expires.Sub(now))
+	}
+	c.mu.Unlock()
+	c.hub.wheel.schedule(c, first)
+	c.answer(id, "connect", result)
+	c.flush()
+	for _, s := range subs {
+		if s.activate(func() {}) {
+			c.announceJoin(ctx, s)
+		} else {
+			c.kick(s, unsubscribeGap)
+		}
+	}
+}
+
+func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
+
+// refusalGranted is no refusal.
+const refusalGranted refusal = -1
+
+// refuseConnect answers a connect that is not granted. What may pass is an
+// error the SDK tries again after; what may not is a close that ends it.
+func (c *conn) refuseConnect(id uint32, why refusal) {
+	switch why {
+	case refusalExpired:
+		c.refuse(id, errExpired)
+	case refusalUnavailable:
+		c.refuse(id, errInternal)
+	default:
+		c.flush()
+		c.disconnect(closeInvalid)
+		return
+	}
+	// The socket may try again with another connect, until ConnectTimeout.
+	c.mu.Lock()
+	c.state = opened
+	c.mu.Unlock()
+}
+
+// credential asks who connects. A token must be good by itself, and agree with
+// what came with the handshake: a bad or another's credential beside a good one
+// refuses.
+func (c *conn) credential(ctx context.Context, r *http.Request, token string) (who Identity, isToken bool, why refusal) {
+	r = r.Clone(ctx)
+	if token == "" {
+		_, isToken = r.Header["Authorization"]
+		who, why = c.authenticate(r)
+		return who, isToken, why
+	}
+	presented := r.Header["Authorization"]
+	if len(presented) > 0 {
+		if who, why = c.authenticate(r); why != refusalGranted {
+			return Identity{}, true, why
+		}
+	}
+	alone, why := c.authenticateToken(ctx, r, token, false)
+	if why != refusalGranted {
+		return Identity{}, true, why
+	}
+	if len(presented) > 0 && !sameSession(who, alone) {
+		return Identity{}, true, refusalInvalid
+	}
+	if _, cookies := r.Header["Cookie"]; cookies {
+		both, why := c.authenticateToken(ctx, r, token, true)
+		if why != refusalGranted {
+			return Identity{}, true, why
+		}
+		if !sameSession(alone, both) {
+			return Identity{}, true, refusalInvalid
+		}
+		return both, true, refusalGranted
+	}
+	return alone, true, refusalGranted
+}
+
+// authenticateToken asks with a copy of the handshake that carries the token.
+func (c *conn) authenticateToken(ctx context.Context, r *http.Request, token string, cookies bool) (Identity, refusal) {
+	if r == nil { // an in-band refresh: the handshake is long gone
+		var err error
+		if r, err = http.NewRequestWithContext(ctx, http.MethodGet, "/", http.NoBody); err != nil {
+			return Identity{}, refusalUnavailable
+		}
+	}
+	r = r.Clone(ctx)
+	if !cookies {
+		r.Header.Del("Cookie")
+	}
+	r.Header.Set("Authorization", "Bearer "+token)
+	return c.authenticate(r)
+}
+
+// authenticate asks the authenticator. Whoever it names must have a user and a
+// session, or there is nothing that could end the connection.
+func (c *conn) authenticate(r *http.Request) (Identity, refusal) {
+	who, err := c.hub.auth.Authenticate(r)
+	if err != nil {
+		why := refusalOf(err)
+		if why == refusalUnavailable {
+			c.hub.o.Logger.Warn("realtime: can't tell who connects", "error", err)
+		}
+		return Identity{}, why
+	}
+	if who.user == "" || who.session == "" {
+		c.hub.o.Logger.Error("realtime: the authenticator named no user or no session")
+		return Identity{}, refusalInvalid
+	}
+	if !who.expires.IsZero() && !time.Now().Before(who.expires) {
+		return Identity{}, refusalExpired
+	}
+	return who, refusalGranted
+}
+
+func sameSession(a, b Identity) bool { return a.user == b.user && a.session == b.session }
+
+// identify makes the connection that of a user and a session, where a kick
+// finds it from then on. It returns false when it is closed.
+func (c *conn) identify(who Identity, token bool) bool {
+	info := &ClientInfo{Client: c.id, User: who.user}
+	if f := c.hub.o.Info; f != nil {
+		if data := f(who); data != nil {
+			var err error
+			if info.Info, err = compact(data); err != nil {
+				c.hub.o.Logger.Error("realtime: Options.Info", "error", err)
+				info.Info = nil
+			}
+		}
+	}
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return false
+	}
+	c.who, c.token, c.info = who, token, info
+	c.expires = c.expiry(who, token)
+	c.mu.Unlock()
+	if !c.hub.register(c, who) {
+		c.disconnect(closeConnections)
+		return false
+	}
+	return true
+}
+
+// expiry is when a credential's time is over.
+func (c *conn) expiry(who Identity, token bool) time.Time {
+	if who.expires.IsZero() || !token {
+		return who.expires
+	}
+	return who.expires.Add(c.hub.o.RefreshGrace)
+}
+
+// checkAlive asks whether the session lives. Unlike a connection, a refusal
+// for now is answered and the connection taken out again.
+func (c *conn) checkAlive(ctx context.Context, id uint32) bool {
+	c.mu.Lock()
+	session := c.who.session
+	c.mu.Unlock()
+	alive, err := c.hub.sessions.Alive(ctx, session)
+	if err != nil {
+		c.hub.o.Logger.Warn("realtime: can't tell whether a session lives", "error", err)
+		c.refuse(id, errInternal)
+		c.flush()
+		c.disconnect(closeUnknown)
+		return false
+	}
+	if !alive {
+		c.disconnect(closeSessionEnded)
+		return false
+	}
+	return true
+}
+
+// ttl says whether the client must refresh its token, and in how many seconds:
+// a little early, so that it needn't live from the grace.
+func (c *conn) ttl(now time.Time) (expires bool, ttl int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.token || c.who.expires.IsZero() {
+		return false, 0
+	}
+	left := c.who.expires.Sub(now)
+	left -= min(left/5, 10*time.Second)
+	return true, max(int64(left/time.Second), 1)
+}
+
+// refresh answers the refresh command: the same user and session with a newer
+// token. Anyone else's ends the connection.
+func (c *conn) refresh(ctx context.Context, token string) (any, *Error) {
+	if token == "" {
+		return nil, errBadRequest
+	}
+	who, why := c.authenticateToken(ctx, nil, token, false)
+	switch why {
+	case refusalGranted:
+	case refusalExpired:
+		return nil, errExpired
+	case refusalUnavailable:
+		return nil, errInternal
+	default:
+		c.disconnect(closeInvalid)
+		return nil, errDenied
+	}
+	c.mu.Lock()
+	same, closed := sameSession(c.who, who), c.closed
+	c.mu.Unlock()
+	if closed {
+		return nil, errInternal
+	}
+	if !same {
+		c.disconnect(closeInvalid)
+		return nil, errDenied
+	}
+	alive, err := c.hub.sessions.Alive(ctx, who.session)
+	if err != nil {
+		return nil, c.errorFor("refresh", err)
+	}
+	if !alive {
+		c.disconnect(closeSessionEnded)
+		return nil, errDenied
+	}
+	now := time.Now()
+	c.mu.Lock()
+	if c.token { // a cookie's connection ends with its session, whatever token it shows
+		c.who = who
+		c.expires = c.expiry(who, true)
+	}
+	c.mu.Unlock()
+	c.hub.wheel.schedule(c, wheelTick) // the new moment may be earlier than what is planned
+	c.reask(ctx)
+	var result struct {
+		Expires bool  `json:"expires,omitempty"`
+		TTL     int64 `json:"ttl,omitempty"`
+	}
+	result.Expires, result.TTL = c.ttl(now)
+	return result, nil
+}
+
+// serverSubs enters the channels the server puts a user in. One whose rule
+// refuses is left out.
+func (c *conn) serverSubs(ctx context.Context, who Identity, q *connectRequest, result *connectResult) []*subscription {
+	if c.hub.o.Subscribe == nil {
+		return nil
+	}
+	var subs []*subscription
+	for _, channel := range c.hub.o.Subscribe(who) {
+		p := &subscribeParams{}
+		if old := q.Subs[channel]; old != nil {
+			*p = *old
+		}
+		p.Channel = channel
+		s, r, e := c.subscribe(ctx, p)
+		if e != nil {
+			c.hub.o.Logger.Debug("realtime: server-side subscription", "channel", channel, "error", e)
+			continue
+		}
+		if s == nil {
+			break
+		}
+		if result.Subs == nil {
+			result.Subs = map[string]*subscribeResult{}
+		}
+		result.Subs[channel] = r
+		subs = append(subs, s)
+	}
+	return subs
+}
+
+// keepAlive tells the sessions, once a minute, that a session is being used,
+// if they want to know.
+func (h *Hub) keepAlive(c *conn, who Identity) {
+	k, ok := h.sessions.(interface {
+		KeepAlive(ctx context.Context, sessionID string) error
+	})
+	if !ok {
+		return
+	}
+	now := time.Now()
+	h.mu.Lock()
+	if h.closing || now.Sub(c.saved) < time.Minute {
+		h.mu.Unlock()
+		return
+	}
+	for other := h.kin[bySession][who.session]; other != nil; other = other.kin[bySession].next {
+		other.saved = now
+	}
+	c.saved = now
+	h.wg.Add(1)
+	h.mu.Unlock()
+	go func() {
+		defer h.wg.Done()
+		ctx, cancel := context.WithTimeout(h.ctx, cleanupTimeout)
+		defer cancel()
+		if err := k.KeepAlive(ctx, who.session); err != nil && h.ctx.Err() == nil {
+			h.o.Logger.Warn("realtime: keep a session alive", "error", err)
+		}
+	}()
+}

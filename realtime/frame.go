@@ -1,0 +1,97 @@
+package realtime
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"strings"
+	"unicode/utf8"
+)
+
+// Opcodes with the final bit set (RFC 6455 section 5.2). Frames of a server are
+// never masked.
+const (
+	frameText  = 0x81
+	frameClose = 0x88
+)
+
+// maxFrame is how much text one frame joins: messages are written whole, and
+// clients limit what they take at once.
+const maxFrame = 64 << 10
+
+// pingFrame is the protocol's ping, an empty object, as a frame.
+var pingFrame = []byte{frameText, 2, '{', '}'}
+
+// appendHeader appends the header of a frame with n bytes of payload.
+func appendHeader(b []byte, opcode byte, n int) []byte {
+	switch {
+	case n <= 125:
+		return append(b, opcode, byte(n))
+	case n <= 0xffff:
+		return binary.BigEndian.AppendUint16(append(b, opcode, 126), uint16(n))
+	default:
+		return binary.BigEndian.AppendUint64(append(b, opcode, 127), uint64(n))
+	}
+}
+
+// textFrame makes one frame of p.
+func textFrame(p []byte) []byte {
+	return append(appendHeader(make([]byte, 0, len(p)+10), frameText, len(p)), p...)
+}
+
+// joinFrames makes as few frames as maxFrame allows of lines, each one object,
+// with newlines between those in one frame.
+func joinFrames(lines [][]byte) []byte {
+	total := 0
+	for _, l := range lines {
+		total += len(l) + 11
+	}
+	out := make([]byte, 0, total)
+	for len(lines) > 0 {
+		n, size := 1, len(lines[0])
+		for n < len(lines) && size+1+len(lines[n]) <= maxFrame {
+			size += 1 + len(lines[n])
+			n++
+		}
+		out = appendHeader(out, frameText, size)
+		for i, l := range lines[:n] {
+			if i > 0 {
+				out = append(out, '\n')
+			}
+			out = append(out, l...)
+		}
+		lines = lines[n:]
+	}
+	return out
+}
+
+// closeFrameOf makes the close frame of d. RFC 6455 section 5.5: at most 125
+// bytes, of which two are the code.
+func closeFrameOf(d disconnect) []byte {
+	reason := plainReason(d.reason)
+	b := appendHeader(make([]byte, 0, 4+len(reason)), frameClose, 2+len(reason))
+	b = binary.BigEndian.AppendUint16(b, d.code)
+	return append(b, reason...)
+}
+
+// plainReason makes a close reason of s: valid text, at most 123 bytes, not
+// empty, and nothing that an SDK would parse as JSON advice.
+func plainReason(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || r == utf8.RuneError {
+			return ' '
+		}
+		return r
+	}, s)
+	s = strings.TrimSpace(s)
+	if s == "" {
+		return "closed"
+	}
+	if json.Valid([]byte(s)) {
+		s = "reason: " + s
+	}
+	for len(s) > 123 {
+		_, n := utf8.DecodeLastRuneInString(s)
+		s = s[:len(s)-n]
+	}
+	return s
+}

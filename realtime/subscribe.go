@@ -1,0 +1,198 @@
+package realtime
+
+import "context"
+
+// subscribeParams is the subscribe command, and what a connect command says of
+// a server-side subscription it had.
+type subscribeParams struct {
+	Channel string `json:"channel"`
+	Recover bool   `json:"recover"`
+	Offset  uint64 `json:"offset"`
+	Epoch   string `json:"epoch"`
+}
+
+type subscribeResult struct {
+	Recoverable   bool         `json:"recoverable,omitempty"`
+	Positioned    bool         `json:"positioned,omitempty"`
+	Epoch         string       `json:"epoch,omitempty"`
+	Offset        uint64       `json:"offset,omitempty"`
+	Recovered     bool         `json:"recovered,omitempty"`
+	WasRecovering bool         `json:"was_recovering,omitempty"`
+	Publications  publications `json:"publications,omitempty"`
+}
+
+// subscribeCommand answers a subscribe command.
+func (c *conn) subscribeCommand(ctx context.Context, id uint32, p *subscribeParams) {
+	s, result, e := c.subscribe(ctx, p)
+	if e != nil {
+		c.refuse(id, e)
+		return
+	}
+	if s == nil { // the connection is closed
+		return
+	}
+	if !s.activate(func() { c.answer(id, "subscribe", result); c.flush() }) {
+		c.abandon(s)
+		c.refuse(id, errInternal)
+		return
+	}
+	c.announceJoin(ctx, s)
+}
+
+// announceJoin tells the others of a subscription that is live.
+func (c *conn) announceJoin(ctx context.Context, s *subscription) {
+	s.mu.Lock()
+	tell := s.phase == live && s.grant.JoinLeave
+	s.announced = tell
+	s.mu.Unlock()
+	if tell {
+		c.hub.announce(ctx, s, EventJoin)
+	}
+}
+
+// subscribe enters a channel, all but live. It returns neither a subscription
+// nor an error when the connection is closed.
+func (c *conn) subscribe(ctx context.Context, p *subscribeParams) (*subscription, *subscribeResult, *Error) {
+	kept, _ := longest(c.hub.o.Channels, p.Channel)
+	s := &subscription{conn: c, channel: p.Channel, overflow: kept.Overflow}
+
+	// It is on the list before the rule is asked: what changes rights from now
+	// on sees it, or is seen.
+	c.mu.Lock()
+	switch {
+	case c.closed:
+		c.mu.Unlock()
+		return nil, nil, nil
+	case c.subs[p.Channel] != nil:
+		c.mu.Unlock()
+		return nil, nil, errAlready
+	case len(c.subs) >= c.hub.o.MaxChannels:
+		c.mu.Unlock()
+		c.flush()
+		c.disconnect(closeChannels)
+		return nil, nil, nil
+	}
+	if c.subs == nil {
+		c.subs = map[string]*subscription{}
+	}
+	c.subs[p.Channel] = s
+	c.mu.Unlock()
+
+	result, e := c.join(ctx, s, p, kept)
+	if e != nil {
+		c.abandon(s)
+		return nil, nil, e
+	}
+	if c.isClosed() {
+		c.hub.leave(s)
+		return nil, nil, nil
+	}
+	return s, result, nil
+}
+
+// abandon takes back a subscription that didn't come about.
+func (c *conn) abandon(s *subscription) {
+	c.forget(s)
+	c.hub.leave(s)
+}
+
+// join asks the rule, enters the channel and reads what was missed. That the
+// answer still holds when the subscription goes live is for activate to see.
+func (c *conn) join(ctx context.Context, s *subscription, p *subscribeParams, kept Channel) (*subscribeResult, *Error) {
+	c.mu.Lock()
+	who := c.who
+	s.rights = c.rights
+	c.mu.Unlock()
+	grant, e := c.gate(ctx, who, s.channel)
+	if e != nil {
+		return nil, e
+	}
+	s.mu.Lock()
+	s.grant = grant
+	s.mu.Unlock()
+	if err := c.hub.enter(ctx, s); err != nil {
+		return nil, c.errorFor("subscribe", err)
+	}
+	result, e := c.recover(ctx, s, p, grant, kept)
+	if e != nil {
+		return nil, e
+	}
+	return result, c.enterPresence(ctx, s, grant)
+}
+
+func (c *conn) enterPresence(ctx context.Context, s *subscription, grant Grant) *Error {
+	if !grant.Presence || c.hub.presence == nil {
+		return nil
+	}
+	if err := c.hub.presence.Enter(ctx, c.hub.node, s.channel, *c.info, 3*presenceBeat); err != nil {
+		return c.errorFor("presence", err)
+	}
+	s.mu.Lock()
+	s.entered = true
+	s.mu.Unlock()
+	return nil
+}
+
+// recover reads the channel's position and, when asked to, what came after the
+// client's. It says recovered only when nothing is missing.
+func (c *conn) recover(ctx context.Context, s *subscription, p *subscribeParams, grant Grant, kept Channel) (*subscribeResult, *Error) {
+	result := &subscribeResult{WasRecovering: p.Recover}
+	if kept.HistorySize == 0 || !grant.Recover {
+		return result, nil
+	}
+	keep := Keep{Size: kept.HistorySize, TTL: kept.HistoryTTL}
+	f := ReadFilter{Keep: keep}
+	switch {
+	case p.Recover && kept.Overflow == Latest:
+		f.Limit, f.Reverse = 1, true
+	case p.Recover:
+		f.Since = &Position{Offset: p.Offset, Epoch: p.Epoch}
+		f.Limit = c.hub.o.MaxHistory + 1
+	}
+	pubs, top, err := c.hub.history.Read(ctx, s.channel, f)
+	if err != nil {
+		return nil, c.errorFor("history", err)
+	}
+	result.Recoverable, result.Positioned = true, true
+	result.Epoch, result.Offset = top.Epoch, top.Offset
+	switch {
+	case !p.Recover:
+	case kept.Overflow == Latest:
+		// The newest is the whole truth. One the client has needs no repeating.
+		result.Recovered = true
+		if len(pubs) > 0 && (p.Epoch != top.Epoch || p.Offset != top.Offset) {
+			result.Publications = pubs
+		}
+	case c.complete(pubs, top, p):
+		result.Recovered, result.Publications = true, pubs
+		// The client counts on from where it was, publication by publication.
+		result.Offset = p.Offset
+	}
+	s.mu.Lock()
+	s.position, s.offset, s.epoch = true, top.Offset, top.Epoch
+	s.mu.Unlock()
+	return result, nil
+}
+
+// complete reports whether pubs are all there is between a client's position
+// and the top, and few enough to be sent.
+func (c *conn) complete(pubs publications, top Position, p *subscribeParams) bool {
+	fromStart := p.Epoch == "" && p.Offset == 0
+	if p.Epoch != top.Epoch && !fromStart || p.Offset > top.Offset || len(pubs) > c.hub.o.MaxHistory {
+		return false
+	}
+	if uint64(len(pubs)) != top.Offset-p.Offset || pubs.size() > c.hub.o.MaxQueue/2 {
+		return false
+	}
+	return len(pubs) == 0 || pubs[0].Offset == p.Offset+1
+}
+
+// unsubscribe answers an unsubscribe command. Not being subscribed is no error.
+func (c *conn) unsubscribe(channel string) {
+	c.mu.Lock()
+	s := c.subs[channel]
+	c.mu.Unlock()
+	if s != nil && c.forget(s) {
+		c.hub.leave(s)
+	}
+}

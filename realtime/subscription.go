@@ -1,0 +1,210 @@
+package realtime
+
+import (
+	"context"
+	"sync"
+)
+
+// phase is how far a subscription has come.
+type phase uint8
+
+const (
+	joining phase = iota // what is published is kept for later
+	live
+	over
+)
+
+// subscription is one connection in one channel.
+type subscription struct {
+	conn     *conn
+	channel  string
+	overflow Overflow
+	topic    *topic // set by enter, before anyone else sees the subscription
+	rights   uint64 // the connection's when the rule was asked; set before it is live
+
+	mu        sync.Mutex
+	phase     phase
+	grant     Grant
+	position  bool // offsets are followed, and a gap is told
+	offset    uint64
+	epoch     string
+	early     []*round // what came while joining
+	earlySize int
+	entered   bool // listed in presence
+	announced bool // others were told of the join
+}
+
+// deliver hands a round to one subscriber. It never waits.
+func (s *subscription) deliver(r *round) {
+	s.mu.Lock()
+	res := sentOK
+	switch s.phase {
+	case joining:
+		s.early = append(s.early, r)
+		if s.earlySize += len(r.all); s.earlySize > s.conn.hub.o.MaxQueue {
+			s.phase = over // subscribe finds it so and asks the client to try again
+			s.early = nil
+		}
+	case live:
+		res = s.push(r)
+	}
+	s.mu.Unlock()
+	if res == sentFull {
+		s.conn.disconnect(closeSlow)
+	}
+}
+
+// push sends a round. s.mu is held and s is live. sentFull means that the
+// connection must be closed.
+func (s *subscription) push(r *round) sent {
+	b := r.pubs
+	if s.grant.JoinLeave {
+		b = r.all
+	}
+	if s.position && r.last > 0 {
+		switch {
+		case r.epoch != s.epoch || r.first > s.offset+1 && s.overflow != Latest:
+			s.lose()
+			return sentOK
+		case r.first <= s.offset: // some or all of it was in the history read
+			b = r.after(s.offset, s.grant.JoinLeave)
+		}
+		s.offset = max(s.offset, r.last)
+	}
+	if len(b) == 0 {
+		return sentOK
+	}
+	res := s.conn.wire.send(b, s)
+	if res == sentFull && s.overflow != Close {
+		s.conn.wire.drop(s)
+		s.lose()
+		return sentOK
+	}
+	return res
+}
+
+// after makes the frames of what a round brings past an offset.
+func (r *round) after(offset uint64, joins bool) []byte {
+	var lines [][]byte
+	for i := range r.events {
+		e := &r.events[i]
+		if e.Kind == EventPublication && e.Publication.Offset <= offset || e.Kind != EventPublication && !joins {
+			continue
+		}
+		lines = append(lines, eventLine(r.topic.name, e))
+	}
+	return joinFrames(lines)
+}
+
+// lose ends a subscription that has missed something, and tells the client so
+// that it subscribes again and recovers. s.mu is held.
+func (s *subscription) lose() {
+	if s.phase == over {
+		return
+	}
+	joined := s.phase == live
+	s.phase = over
+	s.early = nil
+	if joined { // one that is joining finds out by itself
+		go s.conn.kick(s, unsubscribeGap)
+	}
+}
+
+// activate sends the frames of a subscribe's reply and makes the subscription
+// live, so that nothing can come between the two. It returns false when the
+// subscription ended meanwhile, or rights have changed since the rule was
+// asked: from then on Hub.Reauthorize finds it live.
+func (s *subscription) activate(reply func()) bool {
+	s.mu.Lock()
+	s.conn.mu.Lock()
+	current := s.conn.rights == s.rights && !s.conn.closed
+	s.conn.mu.Unlock()
+	if s.phase != joining || !current {
+		s.mu.Unlock()
+		return false
+	}
+	reply()
+	s.phase = live
+	early := s.early
+	s.early = nil
+	res := sentOK
+	for _, r := range early {
+		if s.phase == live && res == sentOK {
+			res = s.push(r)
+		}
+	}
+	s.mu.Unlock()
+	if res == sentFull {
+		s.conn.disconnect(closeSlow)
+	}
+	return true
+}
+
+// finish ends a subscription and says what must be undone.
+func (s *subscription) finish() (entered, announced bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.phase, s.early = over, nil
+	entered, announced = s.entered, s.announced
+	s.entered, s.announced = false, false
+	return entered, announced
+}
+
+// leave undoes a subscription on the hub and at the broker.
+func (h *Hub) leave(s *subscription) {
+	entered, announced := s.finish()
+	s.conn.wire.drop(s)
+	h.exit(s)
+	ctx, cancel := context.WithTimeout(context.Background(), cleanupTimeout)
+	defer cancel()
+	if entered {
+		if err := h.presence.Leave(ctx, h.node, s.channel, s.conn.id); err != nil {
+			h.o.Logger.Warn("realtime: presence", "error", err)
+		}
+	}
+	if announced {
+		h.announce(ctx, s, EventLeave)
+	}
+}
+
+// announce tells a channel of a join or leave. That it may get lost is in the
+// nature of the thing: presence is what can be asked.
+func (h *Hub) announce(ctx context.Context, s *subscription, kind EventKind) {
+	if err := h.o.Broker.Publish(ctx, s.channel, Event{Kind: kind, Client: *s.conn.info}); err != nil {
+		h.o.Logger.Warn("realtime: join or leave", "error", err)
+	}
+}
+
+// unsubscribed is why the server ends a subscription. Codes below 2500 are
+// final; from there on the client subscribes again.
+type unsubscribed struct {
+	Code   uint32 `json:"code"`
+	Reason string `json:"reason"`
+}
+
+var (
+	unsubscribeDenied  = unsubscribed{2000, "permission denied"}
+	unsubscribeGap     = unsubscribed{2500, "insufficient state"}
+	unsubscribeUnknown = unsubscribed{2500, "permission unknown"}
+)
+
+// kick ends a subscription from the server's side and tells the client.
+func (c *conn) kick(s *subscription, why unsubscribed) {
+	if !c.forget(s) {
+		return
+	}
+	c.hub.leave(s)
+	c.send(textFrame(unsubscribeLine(s.channel, why)))
+}
+
+// forget takes a subscription off the connection's list. It returns false when
+// it wasn't there: whoever took it off does the rest.
+func (c *conn) forget(s *subscription) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.subs[s.channel] != s {
+		return false
+	}
+	delete(c.subs, s.channel)
+	return true
+}

@@ -1,0 +1,104 @@
+package realtime
+
+import "time"
+
+// sweep turns the wheel until the hub closes.
+func (h *Hub) sweep() {
+	defer h.wg.Done()
+	ticker := time.NewTicker(wheelTick)
+	defer ticker.Stop()
+	var due []*conn
+	turned := time.Now()
+	for {
+		select {
+		case <-h.stop:
+			return
+		case <-ticker.C:
+		}
+		now := time.Now()
+		// A ticker skips beats when it is late; the wheel must not.
+		for ; now.Sub(turned) >= wheelTick; turned = turned.Add(wheelTick) {
+			due = h.wheel.turn(due)
+		}
+		for _, c := range due {
+			if next := c.look(now); next > 0 {
+				h.wheel.putBack(c, next)
+			}
+		}
+		clear(due)
+		due = due[:0]
+		h.watch.check(now)
+	}
+}
+
+// look does what is due for a connection and returns when to look again; zero
+// when it needs no more looking after.
+func (c *conn) look(now time.Time) time.Duration {
+	o := &c.hub.o
+	stuck := c.wire.stuck(now)
+
+	c.mu.Lock()
+	switch {
+	case c.ended:
+		c.mu.Unlock()
+		return 0
+	case c.closed:
+		left := c.forceAt.Sub(now)
+		c.mu.Unlock()
+		if left <= 0 {
+			c.wire.kill()
+			return 0
+		}
+		return left
+	}
+	var bad *disconnect
+	ping := false
+	next := o.PingInterval
+	switch {
+	case stuck > o.WriteTimeout:
+		bad = &closeSlow
+	case c.state != connected:
+		if left := c.connectBy.Sub(now); left > 0 || c.busy {
+			next = max(left, wheelTick)
+		} else {
+			bad = &closeNoConnect
+		}
+	case !c.expires.IsZero() && !now.Before(c.expires):
+		bad = &closeSessionEnded
+		if c.token {
+			bad = &closeExpired
+		}
+	case c.pinged && !now.Before(c.pongBy):
+		if c.busy { // the reader is in a command and can't see the pong
+			next = time.Second
+		} else {
+			bad = &closeNoPong
+		}
+	default:
+		if !c.pinged && !now.Before(c.pingAt) {
+			ping, c.pinged = true, true
+			c.pongBy = now.Add(o.PongTimeout)
+			c.pingAt = now.Add(o.PingInterval)
+		}
+		next = c.pingAt.Sub(now)
+		if c.pinged {
+			next = c.pongBy.Sub(now)
+		}
+		if !c.expires.IsZero() {
+			next = min(next, c.expires.Sub(now))
+		}
+		if stuck > 0 {
+			next = min(next, o.WriteTimeout-stuck+wheelTick)
+		}
+	}
+	c.mu.Unlock()
+
+	if bad != nil {
+		c.disconnect(*bad)
+		return 0 // disconnect has scheduled the forced close
+	}
+	if ping {
+		c.send(pingFrame)
+	}
+	return max(next, wheelTick)
+}

@@ -1,0 +1,257 @@
+package realtime
+
+import (
+	"context"
+	"hash/maphash"
+	"sync"
+	"time"
+)
+
+// topicShard holds the channels that have subscribers on this hub.
+type topicShard struct {
+	mu sync.Mutex
+	m  map[string]*topic
+}
+
+// topic is one channel on this hub.
+type topic struct {
+	channel string
+	name    []byte // the channel as JSON
+
+	// life is held while subscribing at the broker or the opposite, so that
+	// neither overtakes the other.
+	life       sync.Mutex
+	subscribed bool
+
+	refs int // guarded by the shard
+
+	mu      sync.Mutex
+	subs    map[*subscription]struct{}
+	list    []*subscription // what a round goes through; nil: to be made anew from subs
+	pending []Event
+	running bool
+	odd     bool // direction of the next round
+}
+
+var seed = maphash.MakeSeed()
+
+func (h *Hub) shard(channel string) *topicShard {
+	return &h.topics[maphash.String(seed, channel)%uint64(len(h.topics))]
+}
+
+// enter puts a subscription into its channel. When it returns, what is
+// published from now on reaches the subscription, which keeps it until it goes
+// live.
+func (h *Hub) enter(ctx context.Context, s *subscription) error {
+	sh := h.shard(s.channel)
+	sh.mu.Lock()
+	t := sh.m[s.channel]
+	if t == nil {
+		t = &topic{channel: s.channel, name: quote(s.channel), subs: map[*subscription]struct{}{}}
+		if sh.m == nil {
+			sh.m = map[string]*topic{}
+		}
+		sh.m[s.channel] = t
+	}
+	t.refs++
+	sh.mu.Unlock()
+
+	t.life.Lock()
+	defer t.life.Unlock()
+	if !t.subscribed {
+		if err := h.link.Subscribe(ctx, s.channel); err != nil {
+			h.unref(t)
+			return err
+		}
+		t.subscribed = true
+	}
+	t.mu.Lock()
+	t.subs[s] = struct{}{}
+	t.list = nil
+	t.mu.Unlock()
+	s.topic = t
+	return nil
+}
+
+// exit takes a subscription out of its channel.
+func (h *Hub) exit(s *subscription) {
+	t := s.topic
+	if t == nil {
+		return
+	}
+	t.life.Lock()
+	defer t.life.Unlock()
+	t.mu.Lock()
+	if _, in := t.subs[s]; !in {
+		t.mu.Unlock()
+		return
+	}
+	delete(t.subs, s)
+	t.list = nil
+	t.mu.Unlock()
+	h.unref(t)
+}
+
+// unref gives one reference back and unsubscribes with the last. t.life is held.
+func (h *Hub) unref(t *topic) {
+	sh := h.shard(t.channel)
+	sh.mu.Lock()
+	t.refs--
+	last := t.refs == 0
+	sh.mu.Unlock()
+	if !last {
+		return
+	}
+	if t.subscribed {
+		ctx, cancel := context.WithTimeout(context.Background(), cleanupTimeout)
+		if err := h.link.Unsubscribe(ctx, t.channel); err != nil {
+			h.o.Logger.Warn("realtime: unsubscribe", "error", err)
+		}
+		cancel()
+		t.subscribed = false
+	}
+	sh.mu.Lock()
+	if t.refs == 0 { // somebody may have come in meanwhile; they wait for life
+		delete(sh.m, t.channel)
+	}
+	sh.mu.Unlock()
+}
+
+// cleanupTimeout bounds what is done for a connection that is gone.
+const cleanupTimeout = 5 * time.Second
+
+// receiver is the hub as its broker sees it.
+type receiver Hub
+
+// Deliver appends and kicks; a round does the work.
+func (r *receiver) Deliver(channel string, e Event) {
+	h := (*Hub)(r)
+	sh := h.shard(channel)
+	sh.mu.Lock()
+	t := sh.m[channel]
+	sh.mu.Unlock()
+	if t == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.subs) == 0 {
+		return
+	}
+	t.pending = append(t.pending, e)
+	if !t.running {
+		t.running = true
+		go h.rounds(t)
+	}
+}
+
+// Gap makes everyone in these channels subscribe again, which recovers what
+// was lost or tells them that it can't be.
+func (r *receiver) Gap(channels []string) {
+	h := (*Hub)(r)
+	if channels == nil {
+		for i := range h.topics {
+			h.topics[i].mu.Lock()
+			for name := range h.topics[i].m {
+				channels = append(channels, name)
+			}
+			h.topics[i].mu.Unlock()
+		}
+	}
+	for _, name := range channels {
+		sh := h.shard(name)
+		sh.mu.Lock()
+		t := sh.m[name]
+		sh.mu.Unlock()
+		if t == nil {
+			continue
+		}
+		for _, s := range t.snapshot() {
+			s.mu.Lock()
+			s.lose()
+			s.mu.Unlock()
+		}
+	}
+}
+
+func (t *topic) snapshot() []*subscription {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.snapshotLocked()
+}
+
+func (t *topic) snapshotLocked() []*subscription {
+	if t.list == nil {
+		t.list = make([]*subscription, 0, len(t.subs))
+		for s := range t.subs {
+			t.list = append(t.list, s)
+		}
+	}
+	return t.list
+}
+
+// rounds hands out what is pending until nothing is. All publications that
+// wait when a round begins go out together, encoded once for everybody: under
+// load that saves most writes, and without load it delays nothing.
+func (h *Hub) rounds(t *topic) {
+	for {
+		t.mu.Lock()
+		if len(t.pending) == 0 {
+			t.running = false
+			t.mu.Unlock()
+			return
+		}
+		events := t.pending
+		t.pending = nil
+		subs := t.snapshotLocked()
+		t.odd = !t.odd
+		odd := t.odd
+		t.mu.Unlock()
+
+		r := newRound(t, events)
+		// Back and forth: those served last are still in the processor's cache.
+		for i := range subs {
+			if odd {
+				subs[i].deliver(r)
+			} else {
+				subs[len(subs)-1-i].deliver(r)
+			}
+		}
+	}
+}
+
+// round is what one round brings: frames shared by all, never written to again.
+type round struct {
+	topic  *topic
+	events []Event
+	all    []byte // with joins and leaves
+	pubs   []byte // publications alone
+	first  uint64 // offsets of the first and the last publication that has one
+	last   uint64
+	epoch  string
+}
+
+func newRound(t *topic, events []Event) *round {
+	r := &round{topic: t, events: events}
+	all := make([][]byte, 0, len(events))
+	pubs := make([][]byte, 0, len(events))
+	for i := range events {
+		line := eventLine(t.name, &events[i])
+		all = append(all, line)
+		if e := &events[i]; e.Kind == EventPublication {
+			pubs = append(pubs, line)
+			if o := e.Publication.Offset; o > 0 {
+				if r.first == 0 {
+					r.first = o
+				}
+				r.last, r.epoch = o, e.Publication.Epoch
+			}
+		}
+	}
+	r.pubs = joinFrames(pubs)
+	r.all = r.pubs
+	if len(all) > len(pubs) {
+		r.all = joinFrames(all)
+	}
+	return r
+}

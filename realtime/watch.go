@@ -1,0 +1,152 @@
+package realtime
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// watch asks the sessions what ended. It is what a socket's life hangs on when
+// no push arrives: its cost is that of sessions that end, not of connections.
+type watch struct {
+	hub   *Hub
+	ready chan struct{} // closed at the first cursor: what ends later is found
+
+	mu       sync.Mutex
+	cursor   string
+	answered time.Time // when the sessions last answered
+	unhook   func()
+}
+
+func (w *watch) init(h *Hub) {
+	w.hub, w.ready, w.answered = h, make(chan struct{}), time.Now()
+	if s, ok := h.sessions.(interface {
+		OnEnd(func(sessionID, userID, reason string)) (cancel func())
+	}); ok {
+		w.unhook = s.OnEnd(func(sessionID, _, reason string) { h.disconnectAll(bySession, sessionID, reason) })
+	}
+}
+
+func (w *watch) run() {
+	defer w.hub.wg.Done()
+	if w.unhook != nil {
+		defer w.unhook()
+	}
+	ticker := time.NewTicker(w.hub.o.WatchInterval)
+	defer ticker.Stop()
+	for {
+		if err := w.ask(); err != nil && w.hub.ctx.Err() == nil {
+			w.hub.o.Logger.Warn("realtime: can't learn which sessions ended", "error", err)
+		}
+		select {
+		case <-w.hub.ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// ask learns what ended since it last asked.
+func (w *watch) ask() error {
+	ctx, cancel := context.WithTimeout(w.hub.ctx, 5*time.Second)
+	defer cancel()
+	started := w.current()
+	for {
+		cursor := w.current()
+		ids, next, err := w.hub.sessions.EndedSince(ctx, cursor)
+		if cursorLost(err) {
+			return w.restart(ctx)
+		}
+		if err != nil {
+			return err
+		}
+		if next == "" {
+			return errors.New("realtime: EndedSince returned no cursor")
+		}
+		for _, id := range ids {
+			w.hub.disconnectAll(bySession, id, "")
+		}
+		w.answer(next)
+		if len(ids) == 0 || next == cursor || started == "" {
+			return nil
+		}
+	}
+}
+
+// restart takes a new cursor and then asks about each session that has
+// sockets: what ended before the cursor is found by asking, what ends after it
+// by the cursor.
+func (w *watch) restart(ctx context.Context) error {
+	_, next, err := w.hub.sessions.EndedSince(ctx, "")
+	if err != nil {
+		return err
+	}
+	if next == "" {
+		return errors.New("realtime: EndedSince returned no cursor")
+	}
+	for _, id := range w.hub.sessionIDs() {
+		alive, err := w.hub.sessions.Alive(ctx, id)
+		if err != nil {
+			return err // the old cursor stays lost, so all are asked again
+		}
+		if !alive {
+			w.hub.disconnectAll(bySession, id, "")
+		}
+	}
+	w.answer(next)
+	return nil
+}
+
+func (w *watch) current() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.cursor
+}
+
+func (w *watch) answer(cursor string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.cursor == "" {
+		close(w.ready)
+	}
+	w.cursor, w.answered = cursor, time.Now()
+}
+
+// check closes everything when the sessions have been silent for too long: a
+// socket whose session can't be asked about must not outlive it unnoticed.
+func (w *watch) check(now time.Time) {
+	if !w.blind(now) {
+		return
+	}
+	for _, c := range w.hub.everyone() {
+		c.disconnect(closeUnknown)
+	}
+}
+
+func (w *watch) blind(now time.Time) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return now.Sub(w.answered) >= w.hub.o.UnknownAfter
+}
+
+// wait returns once what ends from now on will be found; an error means that
+// the hub can't tell.
+func (w *watch) wait(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	select {
+	case <-w.ready:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if w.blind(time.Now()) {
+		return errors.New("realtime: the sessions don't answer")
+	}
+	return nil
+}
+
+func cursorLost(err error) bool {
+	var lost interface{ CursorLost() bool }
+	return errors.As(err, &lost) && lost.CursorLost()
+}

@@ -1,0 +1,291 @@
+package realtime
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"time"
+)
+
+// errNotControl says that the WebSocket library wrote something other than one
+// whole control frame. Its bytes could be split by ours, so the connection ends.
+var errNotControl = errors.New("realtime: the WebSocket library wrote a partial frame")
+
+// closeWait is how long a peer has to take a close frame and answer it.
+const closeWait = 5 * time.Second
+
+// controlRoom is what control frames may take beyond the queue's limit.
+const controlRoom = 4 << 10
+
+// wire is the outgoing half of a connection. Whole frames go in, from the hub
+// and from the WebSocket library (pongs and closes alone), and leave in that
+// order. Nothing here waits for the peer but drain, which runs only while
+// something is queued.
+type wire struct {
+	net.Conn
+	raw   *rawWriter // nil: always through the queue, as under TLS
+	limit int        // bytes that may wait
+	early []byte     // what the HTTP server had read beyond the request
+
+	mu       sync.Mutex
+	queue    []chunk
+	size     int       // bytes queued and being written
+	draining bool      // a drain goroutine is running
+	blocked  time.Time // since when it waits for the peer
+	sealed   bool      // a close frame is queued or out: RFC 6455 section 5.5.1, no data after it
+	closing  bool      // close once drained
+	dead     bool
+}
+
+// chunk is one or more whole frames. It is shared by all receivers and never
+// written to.
+type chunk struct {
+	b     []byte
+	sub   *subscription // whose it is; nil: the connection's
+	begun bool          // part of it is out: the rest must follow
+}
+
+// sent says what became of a chunk.
+type sent int
+
+const (
+	sentOK sent = iota
+	sentFull
+	sentClosed
+)
+
+func (w *wire) init(c net.Conn, early []byte, limit int) {
+	w.Conn, w.raw, w.early, w.limit = c, newRawWriter(c), early, limit
+}
+
+// Read reads for the WebSocket library.
+func (w *wire) Read(p []byte) (int, error) {
+	if len(w.early) > 0 {
+		n := copy(p, w.early)
+		if w.early = w.early[n:]; len(w.early) == 0 {
+			w.early = nil
+		}
+		return n, nil
+	}
+	return w.Conn.Read(p)
+}
+
+// Write takes a control frame of the WebSocket library, whole. It doesn't wait.
+func (w *wire) Write(p []byte) (int, error) {
+	if len(p) < 2 || p[0]&0x88 != 0x88 || len(p) != 2+int(p[1]) {
+		w.kill()
+		return 0, errNotControl
+	}
+	w.mu.Lock()
+	if w.sealed || w.dead {
+		w.mu.Unlock()
+		return len(p), nil // a close is out already; what comes after it is dropped
+	}
+	w.sealed = p[0] == frameClose
+	res := w.put(chunk{b: bytes.Clone(p)}, w.limit+controlRoom)
+	w.mu.Unlock()
+	if res == sentFull { // pings without end, and nothing read
+		w.kill()
+		return 0, net.ErrClosed
+	}
+	return len(p), nil
+}
+
+// send writes or queues whole frames.
+func (w *wire) send(b []byte, sub *subscription) sent {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.sealed || w.dead {
+		return sentClosed
+	}
+	return w.put(chunk{b: b, sub: sub}, w.limit)
+}
+
+// seal queues a close frame as the last. With discard, what waits before it is
+// dropped.
+func (w *wire) seal(frame []byte, discard bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.sealed || w.dead {
+		return
+	}
+	if discard {
+		w.removeQueued(func(chunk) bool { return true })
+	}
+	w.sealed = true
+	w.put(chunk{b: frame}, w.size+len(frame))
+}
+
+// drop removes what waits for a subscription.
+func (w *wire) drop(sub *subscription) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.removeQueued(func(c chunk) bool { return c.sub == sub })
+}
+
+func (w *wire) removeQueued(match func(chunk) bool) {
+	kept := w.queue[:0]
+	for _, c := range w.queue {
+		if !c.begun && match(c) {
+			w.size -= len(c.b)
+			continue
+		}
+		kept = append(kept, c)
+	}
+	clear(w.queue[len(kept):])
+	w.queue = kept
+}
+
+// put writes what the socket takes at once and queues the rest. w.mu is held.
+func (w *wire) put(c chunk, limit int) sent {
+	if !w.draining && w.raw != nil {
+		n, err := w.raw.write(c.b)
+		if err != nil {
+			w.die()
+			return sentClosed
+		}
+		if n == len(c.b) {
+			return sentOK
+		}
+		c.b, c.begun = c.b[n:], n > 0
+	}
+	if c.sub != nil && c.sub.overflow == Latest && !c.begun {
+		w.removeQueued(func(q chunk) bool { return q.sub == c.sub })
+	}
+	if !c.begun && w.size+len(c.b) > limit {
+		return sentFull
+	}
+	w.queue = append(w.queue, c)
+	w.size += len(c.b)
+	if !w.draining {
+		w.draining = true
+		w.blocked = time.Now()
+		go w.drain()
+	}
+	return sentOK
+}
+
+// scratch holds what one write under TLS joins.
+var scratch = sync.Pool{New: func() any { b := make([]byte, 0, 16<<10); return &b }}
+
+// drain writes the queue until it is empty. It is the only place that waits for
+// the peer; the sweeper ends it when it waits too long.
+func (w *wire) drain() {
+	var buffers net.Buffers
+	for {
+		w.mu.Lock()
+		if w.dead || len(w.queue) == 0 {
+			w.draining, w.blocked, w.queue = false, time.Time{}, nil
+			closing := w.closing
+			w.mu.Unlock()
+			if closing {
+				w.kill()
+			}
+			return
+		}
+		n, size := 0, 0
+		for n < len(w.queue) && n < 64 && (n == 0 || size+len(w.queue[n].b) <= maxFrame) {
+			size += len(w.queue[n].b)
+			n++
+		}
+		buffers = buffers[:0]
+		for _, c := range w.queue[:n] {
+			buffers = append(buffers, c.b)
+		}
+		clear(w.queue[:n])
+		w.queue = w.queue[n:]
+		w.blocked = time.Now()
+		w.mu.Unlock()
+
+		err := w.writeAll(buffers)
+
+		w.mu.Lock()
+		w.size -= size
+		if err != nil {
+			w.die()
+		}
+		w.mu.Unlock()
+	}
+}
+
+func (w *wire) writeAll(buffers net.Buffers) error {
+	if w.raw != nil {
+		rest := buffers // WriteTo consumes it
+		_, err := rest.WriteTo(w.Conn)
+		return err
+	}
+	b := scratch.Get().(*[]byte)
+	defer func() { *b = (*b)[:0]; scratch.Put(b) }()
+	for i, p := range buffers {
+		*b = append(*b, p...)
+		if i == len(buffers)-1 || len(*b)+len(buffers[i+1]) > 16<<10 {
+			if _, err := w.Conn.Write(*b); err != nil {
+				return err
+			}
+			*b = (*b)[:0]
+		}
+	}
+	return nil
+}
+
+// stuck says for how long the peer has taken nothing.
+func (w *wire) stuck(now time.Time) time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.draining || w.blocked.IsZero() {
+		return 0
+	}
+	return now.Sub(w.blocked)
+}
+
+// die gives the connection up. w.mu is held.
+func (w *wire) die() {
+	if !w.dead {
+		w.dead, w.queue, w.size = true, nil, 0
+		_ = w.Conn.Close()
+	}
+}
+
+// kill closes the connection at once.
+func (w *wire) kill() {
+	w.mu.Lock()
+	w.die()
+	w.mu.Unlock()
+}
+
+// Close closes the connection once what is queued is out, which may take
+// closeWait. It doesn't wait for that.
+func (w *wire) Close() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.draining && !w.dead {
+		w.closing = true
+		_ = w.Conn.SetWriteDeadline(time.Now().Add(closeWait))
+		return nil
+	}
+	w.die()
+	return nil
+}
+
+// linger lets a peer that is still sending read the close frame: closing a
+// socket with unread bytes resets it and may destroy what is on its way.
+func (w *wire) linger() {
+	w.mu.Lock()
+	sealed, dead := w.sealed, w.dead
+	w.mu.Unlock()
+	if sealed && !dead {
+		if c, ok := w.Conn.(interface{ CloseWrite() error }); ok && w.raw != nil {
+			_ = w.Conn.SetReadDeadline(time.Now().Add(time.Second))
+			w.mu.Lock()
+			idle := !w.draining
+			w.mu.Unlock()
+			if idle {
+				_ = c.CloseWrite()
+			}
+			_, _ = io.CopyN(io.Discard, w.Conn, 256<<10)
+		}
+	}
+	_ = w.Close()
+}
