@@ -29,6 +29,14 @@ func (b Budget) Release(n int64)                            { b.b.release(n) }
 func BudgetOf(h *Hasher) Budget { return Budget{h.budget} }
 
 // CommonList is the embedded list.
+func CommonList() string { return commonList }
 
-func CommonList() string      { return commonList }
+// IsCommon looks a lower-case password up.
 func IsCommon(pw string) bool { return common(pw) }
+
+// EmptyHash is a well-formed argon2id hash of the empty password.
+func EmptyHash(h *Hasher) Hash {
+	s := stored{params: h.params, salt: random(saltBytes)}
+	s.tag = s.params.key(nil, s.salt, tagBytes)
+	return s.encode()
+}

@@ -24,9 +24,9 @@ const (
 // holds none. Peppers is immutable, safe for concurrent use and prints as
 // REDACTED.
 type Peppers struct {
-	// A pointer, because fmt follows none below the top level: a Peppers in an
-	// unexported field, where Format is not called, still shows nothing.
-	list *[]pepper
+	// A func, because fmt looks into everything else: a Peppers in an unexported
+	// field, where Format is not called, still shows nothing.
+	list func() []pepper
 }
 
 type pepper struct {
@@ -68,7 +68,7 @@ func ParsePeppers(s string) (Peppers, error) {
 	if len(errs) > 0 {
 		return Peppers{}, errors.Join(errs...)
 	}
-	return Peppers{list: &list}, nil
+	return Peppers{list: func() []pepper { return list }}, nil
 }
 
 func parsePepper(s string) (pepper, error) {
@@ -105,24 +105,24 @@ func validPepperID(id string) bool {
 }
 
 // IsZero reports whether there is no pepper.
-func (ps Peppers) IsZero() bool { return ps.list == nil || len(*ps.list) == 0 }
+func (ps Peppers) IsZero() bool { return ps.list == nil }
 
 // current is the id of the pepper that makes new hashes, "" without peppers.
 func (ps Peppers) current() string {
 	if ps.IsZero() {
 		return ""
 	}
-	return (*ps.list)[0].id
+	return ps.list()[0].id
 }
 
 // has reports whether hashes with this pepper id can be verified; "" means none.
 func (ps Peppers) has(id string) bool { return id == "" || ps.key(id) != nil }
 
 func (ps Peppers) key(id string) []byte {
-	if ps.list == nil {
+	if ps.IsZero() {
 		return nil
 	}
-	for _, p := range *ps.list {
+	for _, p := range ps.list() {
 		if p.id == id {
 			return p.key
 		}

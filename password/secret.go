@@ -11,8 +11,8 @@ const redacted = "REDACTED"
 // Password is a plain password as the user typed it. It prints as REDACTED under
 // fmt, slog and JSON; string(p) is the password. JSON decodes into it.
 //
-// An unexported struct field of this type is printed in clear by fmt, which
-// can't call methods on it: keep such structs out of logs.
+// Two places escape this, because no method is called there: an unexported struct
+// field under fmt, and a map key under JSON. Keep it out of both.
 type Password string
 
 // Format keeps the password out of every fmt verb.
@@ -33,8 +33,8 @@ func (Password) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 // like salt and tag. What Hash makes has at most 160 bytes, all ASCII. It prints as REDACTED under fmt, slog and
 // JSON; store string(h), and read it back with Hash(s).
 //
-// An unexported struct field of this type is printed in clear by fmt, which
-// can't call methods on it: keep such structs out of logs.
+// Two places escape this, as with Password: an unexported struct field under fmt,
+// and a map key under JSON.
 type Hash string
 
 // Format keeps the hash out of every fmt verb.
