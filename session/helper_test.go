@@ -2,9 +2,11 @@ package session_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -228,4 +230,10 @@ func (f *faulty) End(ctx context.Context, id string, reason session.Reason, at t
 		return false, err
 	}
 	return f.Store.End(ctx, id, reason, at)
+}
+
+func tlsClient(srv *httptest.Server, conn net.Conn) *tls.Conn {
+	config := srv.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
+	config.ServerName, config.NextProtos = "example.com", []string{"http/1.1"}
+	return tls.Client(conn, config)
 }
