@@ -1,7 +1,6 @@
 package accounts
 
 import (
-	"errors"
 	"strings"
 )
 
@@ -12,8 +11,6 @@ const (
 	maxEmailLocal = 64
 	maxLabel      = 63
 )
-
-var errEmail = errors.New("accounts: not an email address")
 
 // EmailKey is the form of an address by which accounts are unique: lower case.
 // Two addresses with one key are one account's. Only ASCII letters are changed:
@@ -39,18 +36,18 @@ func parseEmail(s string) (string, error) {
 	s = strings.Trim(s, " ")
 	local, domain, ok := strings.Cut(s, "@")
 	if !ok || len(s) > maxEmail || len(local) > maxEmailLocal {
-		return "", errEmail
+		return "", ErrEmail
 	}
 	for _, atom := range strings.Split(local, ".") {
 		if atom == "" || strings.ContainsFunc(atom, func(r rune) bool { return !isAtext(r) }) {
-			return "", errEmail
+			return "", ErrEmail
 		}
 	}
 	labels := strings.Split(domain, ".")
 	for _, label := range labels {
 		if label == "" || len(label) > maxLabel || label[0] == '-' || label[len(label)-1] == '-' ||
 			strings.ContainsFunc(label, func(r rune) bool { return !isAlnum(r) && r != '-' }) {
-			return "", errEmail
+			return "", ErrEmail
 		}
 	}
 	return s, nil

@@ -1,0 +1,225 @@
+package accounts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gatewire/gatewire/auth"
+	"github.com/gatewire/gatewire/internal/seal"
+	"github.com/gatewire/gatewire/jwt"
+	"github.com/gatewire/gatewire/oidc"
+	"github.com/gatewire/gatewire/password"
+	"github.com/gatewire/gatewire/session"
+)
+
+// Config is what a [Service] is made of.
+type Config struct {
+	// BaseURL is the public origin, such as "https://app.example": redirect URIs
+	// and the allowed Origin come from it, never from a request. http is for
+	// loopback alone. Required.
+	BaseURL string
+	// Users keeps the accounts. Required; [NewMemoryStore] is for tests.
+	Users Store
+	// Passwords hashes and verifies. Required.
+	Passwords *password.Hasher
+	// Keys sign the access tokens and are published as JWKS. Required.
+	Keys *jwt.Ring
+
+	// Issuer and Verifier are for access tokens of Keys. Set both, or neither:
+	// then BaseURL is their issuer and audience, and tokens live 5 minutes.
+	Issuer   *jwt.Issuer
+	Verifier *jwt.Verifier[jwt.AccessClaims]
+}
+
+// Options adjust a [Service]. nil and the zero value are safe for production.
+type Options struct {
+	// Providers are those to sign in with. Each Name is part of its URLs
+	// (/auth/NAME/login) and unique. Defaults to none.
+	Providers []*oidc.Provider
+	// ProviderKeys seal the flow cookies of provider sign-ins. Every node needs
+	// the same. Defaults to what oidc.Options.Keys defaults to.
+	ProviderKeys seal.Keys
+	// ProviderClient makes the requests to providers. Defaults to http.DefaultClient.
+	ProviderClient *http.Client
+	// ErrorPage writes the page of a refused or failed provider sign-in, see
+	// oidc.Options.ErrorPage.
+	ErrorPage func(w http.ResponseWriter, r *http.Request, status int, message string)
+
+	// AllowedOrigins are further browser origins that may send state-changing
+	// requests and read the answers (CORS, with credentials). Defaults to none.
+	AllowedOrigins []string
+	// TrustedProxies are the addresses whose X-Forwarded-For is believed, see
+	// [Service.ClientIP]. Defaults to none: the peer is the client.
+	TrustedProxies []netip.Prefix
+
+	// Limits are how often one may try. Zero fields mean [DefaultLimits].
+	Limits Limits
+	// Limiter counts the tries. Several nodes should share one. Defaults to
+	// [NewMemoryLimiter].
+	Limiter Limiter
+
+	// ClientID is the client_id of access tokens. Defaults to "app".
+	ClientID string
+
+	// Events is told what happens, for an audit log. It is called synchronously
+	// and must not block. Defaults to none.
+	Events func(context.Context, Event)
+	// Logger gets events and failures. No password, token, cookie or address of
+	// mail is logged at any level. Defaults to slog.Default.
+	Logger *slog.Logger
+}
+
+// Service is the account system. It is safe for concurrent use. Make one with
+// [New].
+type Service struct {
+	base      string
+	users     Store
+	sessions  sessions
+	passwords *password.Hasher
+	keys      *jwt.Ring
+	issuer    *jwt.Issuer
+	verifier  *jwt.Verifier[jwt.AccessClaims]
+	clientID  string
+
+	caller  auth.Authenticator
+	origins *session.CSRF
+	allowed []string
+	proxies []netip.Prefix
+	limits  Limits
+	limiter Limiter
+	logins  []*oidc.Login // one a provider
+
+	events func(context.Context, Event)
+	log    *slog.Logger
+}
+
+// New returns the account system on these sessions, whatever data they carry.
+// It starts nothing and calls nobody; all mistakes are reported at once.
+func New[D any](sessions *session.Manager[D], c Config, o *Options) (*Service, error) {
+	if o == nil {
+		o = &Options{}
+	}
+	s := &Service{
+		users: c.Users, passwords: c.Passwords, keys: c.Keys, issuer: c.Issuer, verifier: c.Verifier,
+		clientID: o.ClientID, allowed: slices.Clone(o.AllowedOrigins), proxies: slices.Clone(o.TrustedProxies),
+		limits: o.Limits.orDefault(), limiter: o.Limiter, events: o.Events, log: o.Logger,
+	}
+	if s.clientID == "" {
+		s.clientID = "app"
+	}
+	if s.limiter == nil {
+		s.limiter = NewMemoryLimiter()
+	}
+	if s.log == nil {
+		s.log = slog.Default()
+	}
+	var errs []error
+	require := func(ok bool, text string) {
+		if !ok {
+			errs = append(errs, errors.New("accounts: "+text))
+		}
+	}
+	require(sessions != nil, "no sessions; make them with session.New")
+	require(c.Users != nil, "no Config.Users; sqlstore.New makes a store, NewMemoryStore one for tests")
+	require(c.Passwords != nil, "no Config.Passwords; make them with password.New")
+	require(c.Keys != nil, "no Config.Keys; make them with jwt.NewRing")
+	require((c.Issuer == nil) == (c.Verifier == nil), "set both of Config.Issuer and Config.Verifier, or neither")
+	s.sessions = sessionsOf[D]{sessions}
+	s.caller = auth.OneOf(auth.Via(s.sessions.Authenticate), auth.AuthenticatorFunc(s.bearer))
+
+	var err error
+	if s.base, err = parseBase(c.BaseURL); err != nil {
+		errs = append(errs, err)
+	} else if s.origins, err = session.NewCSRF(append([]string{s.base}, s.allowed...)...); err != nil {
+		errs = append(errs, fmt.Errorf("accounts: BaseURL and AllowedOrigins: %w", err))
+	}
+	for _, p := range s.proxies {
+		require(p.IsValid(), "a prefix in Options.TrustedProxies is not valid; use netip.ParsePrefix")
+	}
+	if c.Issuer == nil && c.Verifier == nil && c.Keys != nil && s.base != "" {
+		profile := jwt.AccessToken(s.base, s.base)
+		if s.issuer, err = jwt.NewIssuer(profile, c.Keys, 0); err != nil {
+			errs = append(errs, err)
+		}
+		if s.verifier, err = jwt.NewVerifier[jwt.AccessClaims](profile, c.Keys, nil); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	errs = append(errs, s.limits.check())
+	if s.base != "" {
+		errs = append(errs, s.addProviders(o))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// parseBase wants an origin: https, or http on loopback, where nobody listens in.
+func parseBase(base string) (string, error) {
+	u, err := url.Parse(base)
+	if err != nil || u.Host == "" || u.Scheme+"://"+u.Host != strings.TrimSuffix(base, "/") || u.User != nil {
+		return "", fmt.Errorf("accounts: Config.BaseURL is %q, want an origin such as https://app.example", base)
+	}
+	switch {
+	case u.Scheme == "https":
+	case u.Scheme == "http" && isLoopback(u.Hostname()):
+	default:
+		return "", fmt.Errorf("accounts: Config.BaseURL is %q, want https; http only on loopback", base)
+	}
+	return u.Scheme + "://" + u.Host, nil
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || strings.HasSuffix(host, ".localhost") || ip != nil && ip.IsLoopback()
+}
+
+// providerName is what may stand in a URL of a provider.
+var providerName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
+
+// taken are the names of our own routes under /auth/.
+var taken = []string{"register", "login", "me", "logout", "sessions", "password", "session", "token", "revoke", "email", "factors", "identities"}
+
+func (s *Service) addProviders(o *Options) error {
+	var errs []error
+	seen := map[string]bool{}
+	for i, p := range o.Providers {
+		switch {
+		case p == nil:
+			errs = append(errs, fmt.Errorf("accounts: Options.Providers[%d] is nil", i))
+			continue
+		case !providerName.MatchString(p.Name), slices.Contains(taken, p.Name), seen[p.Name]:
+			errs = append(errs, fmt.Errorf("accounts: Options.Providers[%d] is named %q; want lower case letters, digits and dashes, no name twice, and none of %s", i, p.Name, strings.Join(taken, ", ")))
+			continue
+		}
+		seen[p.Name] = true
+		login, err := oidc.NewLogin(p, s.signInWith, oidc.BaseURL(s.base+"/auth/"+p.Name), &oidc.Options{
+			Keys: o.ProviderKeys, Client: o.ProviderClient, ErrorPage: o.ErrorPage, Logger: s.log,
+		})
+		if err != nil {
+			errs = append(errs, fmt.Errorf("accounts: provider %s: %w", p.Name, err))
+			continue
+		}
+		s.logins = append(s.logins, login)
+	}
+	return errors.Join(errs...)
+}
+
+// storeTimeout bounds what goes on after a client went away.
+const storeTimeout = 5 * time.Second
+
+// detached is for steps that a client's going away must not lose.
+func detached(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+}

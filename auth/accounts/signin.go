@@ -1,0 +1,77 @@
+package accounts
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/gatewire/gatewire/session"
+)
+
+// SignIn is a user who has just proved who they are, and not yet a session:
+// [SignIn.Cookie] or [SignIn.Tokens] makes one, once. It goes stale when the
+// user's sessions are ended in the meantime.
+type SignIn struct {
+	s      *Service
+	user   User
+	epoch  uint64 // before the proof was checked
+	origin session.Origin
+	client Client
+}
+
+// User is who signed in.
+func (in *SignIn) User() User { return copyUser(in.user) }
+
+// Cookie begins a cookie session. See [session.Manager.Begin].
+func (in *SignIn) Cookie(w http.ResponseWriter, r *http.Request) (Session, error) {
+	return in.mint(r.Context(), func(start session.Start) (Session, error) { return in.s.sessions.Begin(w, r, start) })
+}
+
+// Tokens begins a token session.
+func (in *SignIn) Tokens(ctx context.Context) (Tokens, error) {
+	var refresh session.RefreshToken
+	sess, err := in.mint(ctx, func(start session.Start) (sess Session, err error) {
+		refresh, sess, err = in.s.sessions.BeginToken(ctx, start)
+		return sess, err
+	})
+	if err != nil {
+		return Tokens{}, err
+	}
+	access, err := in.s.issue(ctx, sess)
+	if err != nil {
+		return Tokens{}, err
+	}
+	return Tokens{Access: access, Refresh: refresh, Session: sess}, nil
+}
+
+// mint is the only way to a session: whatever a user has proved, what else must
+// hold is asked here.
+func (in *SignIn) mint(ctx context.Context, begin func(session.Start) (Session, error)) (Session, error) {
+	if in.user.Disabled {
+		in.s.event(ctx, Event{Kind: EventSignInRefused, UserID: in.user.ID, IP: in.client.IP, Provider: in.origin.Issuer})
+		return nil, ErrDisabled
+	}
+	ip := ""
+	if in.client.IP.IsValid() {
+		ip = in.client.IP.String()
+	}
+	sess, err := begin(session.Start{
+		UserID: in.user.ID, Scopes: in.user.Scopes, Roles: in.user.Roles, Origin: in.origin,
+		UserAgent: in.client.UserAgent, IP: ip, Epoch: &in.epoch,
+	})
+	if err != nil {
+		return nil, err
+	}
+	in.s.event(ctx, Event{Kind: EventSignedIn, UserID: in.user.ID, SessionID: sess.SessionID(), IP: in.client.IP, Provider: in.origin.Issuer})
+	return sess, nil
+}
+
+// current reads the epoch of a user, and then the user: whatever ends the user's
+// sessions after this, a new password or a disabled account, makes the sign-in
+// fail, and what did so before is seen. For nobody it takes the same steps.
+func (s *Service) current(ctx context.Context, userID string) (u User, epoch uint64, found bool, err error) {
+	if epoch, err = s.sessions.Epoch(ctx, userID); err != nil {
+		return User{}, 0, false, err
+	}
+	u, found, err = s.users.UserByID(ctx, userID)
+	return u, epoch, found, err
+}
