@@ -3,6 +3,7 @@ package jwt
 import (
 	"encoding"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -18,12 +19,16 @@ var (
 // namesOf returns the names that encoding/json would look for when it decodes
 // into t, with the registered ones. It matches names without regard to case,
 // and we must not: whoever gets a claim "Admin" signed has not got "admin".
-func namesOf(t reflect.Type) (nameSet, []error) {
+func namesOf(root reflect.Type) (nameSet, []error) {
 	set := maps.Clone(registered)
 	var errs []error
-	seen := map[reflect.Type]bool{accessType: true}
+	seen := map[reflect.Type]bool{}
 	var walk func(t reflect.Type)
 	walk = func(t reflect.Type) {
+		if t == accessType {
+			errs = append(errs, errors.New("AccessClaims would stay empty there: embed it in the claims themselves"))
+			return
+		}
 		if seen[t] {
 			return
 		}
@@ -37,6 +42,9 @@ func namesOf(t reflect.Type) (nameSet, []error) {
 		case reflect.Struct:
 			for i := range t.NumField() {
 				f := t.Field(i)
+				if t == root && f.Anonymous && f.Type == accessType {
+					continue
+				}
 				name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 				if f.Tag.Get("json") == "-" || !f.IsExported() && !f.Anonymous {
 					continue
@@ -56,6 +64,6 @@ func namesOf(t reflect.Type) (nameSet, []error) {
 			}
 		}
 	}
-	walk(t)
+	walk(root)
 	return set, errs
 }
