@@ -32,10 +32,10 @@ type Config struct {
 	Users Store
 	// Passwords hashes and verifies. Required.
 	Passwords *password.Hasher
-	// Keys sign the access tokens and are published as JWKS. Required.
-	Keys *jwt.Ring
+	// Ring signs the access tokens; its public keys are the JWKS. Required.
+	Ring *jwt.Ring
 
-	// Issuer and Verifier are for access tokens of Keys. Set both, or neither:
+	// Issuer and Verifier are for access tokens of Ring. Set both, or neither:
 	// then BaseURL is their issuer and audience, and tokens live 5 minutes.
 	Issuer   *jwt.Issuer
 	Verifier *jwt.Verifier[jwt.AccessClaims]
@@ -46,9 +46,9 @@ type Options struct {
 	// Providers are those to sign in with. Each Name is part of its URLs
 	// (/auth/NAME/login) and unique. Defaults to none.
 	Providers []*oidc.Provider
-	// ProviderKeys seal the flow cookies of provider sign-ins. Every node needs
+	// SealingKeys seal the flow cookies of provider sign-ins. Every node needs
 	// the same. Defaults to what oidc.Options.Keys defaults to.
-	ProviderKeys seal.Keys
+	SealingKeys seal.Keys
 	// ProviderClient makes the requests to providers. Defaults to http.DefaultClient.
 	ProviderClient *http.Client
 	// ErrorPage writes the page of a refused or failed provider sign-in, see
@@ -86,7 +86,7 @@ type Service struct {
 	users     Store
 	sessions  sessions
 	passwords *password.Hasher
-	keys      *jwt.Ring
+	ring      *jwt.Ring
 	issuer    *jwt.Issuer
 	verifier  *jwt.Verifier[jwt.AccessClaims]
 	clientID  string
@@ -110,7 +110,7 @@ func New[D any](sessions *session.Manager[D], c Config, o *Options) (*Service, e
 		o = &Options{}
 	}
 	s := &Service{
-		users: c.Users, passwords: c.Passwords, keys: c.Keys, issuer: c.Issuer, verifier: c.Verifier,
+		users: c.Users, passwords: c.Passwords, ring: c.Ring, issuer: c.Issuer, verifier: c.Verifier,
 		clientID: o.ClientID, allowed: slices.Clone(o.AllowedOrigins), proxies: slices.Clone(o.TrustedProxies),
 		limits: o.Limits.orDefault(), limiter: o.Limiter, events: o.Events, log: o.Logger,
 	}
@@ -132,7 +132,7 @@ func New[D any](sessions *session.Manager[D], c Config, o *Options) (*Service, e
 	require(sessions != nil, "no sessions; make them with session.New")
 	require(c.Users != nil, "no Config.Users; sqlstore.New makes a store, NewMemoryStore one for tests")
 	require(c.Passwords != nil, "no Config.Passwords; make them with password.New")
-	require(c.Keys != nil, "no Config.Keys; make them with jwt.NewRing")
+	require(c.Ring != nil, "no Config.Ring; make them with jwt.NewRing")
 	require((c.Issuer == nil) == (c.Verifier == nil), "set both of Config.Issuer and Config.Verifier, or neither")
 	s.sessions = sessionsOf[D]{sessions}
 	s.caller = auth.OneOf(auth.Via(s.sessions.Authenticate), auth.AuthenticatorFunc(s.bearer))
@@ -146,12 +146,12 @@ func New[D any](sessions *session.Manager[D], c Config, o *Options) (*Service, e
 	for _, p := range s.proxies {
 		require(p.IsValid(), "a prefix in Options.TrustedProxies is not valid; use netip.ParsePrefix")
 	}
-	if c.Issuer == nil && c.Verifier == nil && c.Keys != nil && s.base != "" {
+	if c.Issuer == nil && c.Verifier == nil && c.Ring != nil && s.base != "" {
 		profile := jwt.AccessToken(s.base, s.base)
-		if s.issuer, err = jwt.NewIssuer(profile, c.Keys, 0); err != nil {
+		if s.issuer, err = jwt.NewIssuer(profile, c.Ring, 0); err != nil {
 			errs = append(errs, err)
 		}
-		if s.verifier, err = jwt.NewVerifier[jwt.AccessClaims](profile, c.Keys, nil); err != nil {
+		if s.verifier, err = jwt.NewVerifier[jwt.AccessClaims](profile, c.Ring, nil); err != nil {
 			errs = append(errs, err)
 		}
 	}
@@ -205,7 +205,7 @@ func (s *Service) addProviders(o *Options) error {
 		}
 		seen[p.Name] = true
 		login, err := oidc.NewLogin(p, s.signInWith, oidc.BaseURL(s.base+"/auth/"+p.Name), &oidc.Options{
-			Keys: o.ProviderKeys, Client: o.ProviderClient, ErrorPage: o.ErrorPage, Logger: s.log,
+			Keys: o.SealingKeys, Client: o.ProviderClient, ErrorPage: o.ErrorPage, Logger: s.log,
 		})
 		if err != nil {
 			errs = append(errs, fmt.Errorf("accounts: provider %s: %w", p.Name, err))

@@ -36,7 +36,7 @@ func (s *Service) Mount(mux *http.ServeMux) {
 		// form_post: the provider's origin sends it, and state guards it.
 		mux.Handle("POST "+login.Path()+"/callback", login)
 	}
-	mux.Handle("GET /.well-known/jwks.json", s.keys.Handler())
+	mux.Handle("GET /.well-known/jwks.json", s.ring.Handler())
 	if len(s.allowed) > 0 {
 		mux.HandleFunc("OPTIONS /auth/", s.preflight)
 	}
