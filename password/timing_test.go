@@ -11,9 +11,10 @@ import (
 	"github.com/gatewire/gatewire/password"
 )
 
-// compare takes n samples of each function in turns and returns their medians as
-// a share of the first one's. Turns, so that whatever else the machine does at
-// the moment hits all alike.
+// compare takes n samples of each function in turns and returns their lower
+// quartiles as a share of the first one's. Turns, so that whatever else the
+// machine does at the moment hits all alike, and the lower quartile, because it
+// only ever makes things slower.
 func compare(t *testing.T, n int, fs ...func() error) []float64 {
 	t.Helper()
 	samples := make([][]time.Duration, len(fs))
@@ -30,7 +31,7 @@ func compare(t *testing.T, n int, fs ...func() error) []float64 {
 	for i := range samples {
 		slices.Sort(samples[i])
 		slices.Sort(samples[0])
-		out[i] = float64(samples[i][n/2]) / float64(samples[0][n/2])
+		out[i] = float64(samples[i][n/4]) / float64(samples[0][n/4])
 	}
 	return out
 }
@@ -40,7 +41,7 @@ func TestP11_AnUnknownUserCostsWhatAKnownOneCosts(t *testing.T) {
 	known := hash(t, h, right)
 	samples, noise := 100, 0.25
 	if raceEnabled { // argon2 takes five times as long
-		samples, noise = 30, 0.35
+		samples, noise = 20, 0.35
 	}
 	ratio := compare(t, samples,
 		func() error { _, err := h.Verify(t.Context(), "wrong", known); return err },
@@ -56,7 +57,7 @@ func TestP11_WhatIsStoredDoesNotShow(t *testing.T) {
 		return func() error { _, err := h.Verify(t.Context(), pw, s); return err }
 	}
 	names := []string{"known", "empty password", "disabled", "no hash", "damaged", "bcrypt", "unknown pepper", "cheap"}
-	ratios := compare(t, 5,
+	ratios := compare(t, 3,
 		verify("wrong", known),
 		verify("", known),
 		verify(right, "!"+known),
