@@ -64,7 +64,7 @@ function device({ id, current, created_at, last_seen_at, user_agent, ip, kind })
       h(
         'p',
         { class: 'muted' },
-        current ? 'Active now' : h('span', {}, 'Last seen ', time(seen, ago(seen))),
+        h('span', {}, ...(current ? ['Active now'] : ['Last seen ', time(seen, ago(seen))])),
         ip ? h('span', { class: 'ip' }, ip) : null,
         h('span', {}, `Signed in ${moment(new Date(created_at))}`),
       ),

@@ -7,7 +7,10 @@ import { $, h, onSubmit } from './dom.js';
 export function startGate({ onUser }) {
   const tabs = [$('tab-in'), $('tab-up')];
   for (const [index, tab] of tabs.entries()) {
-    tab.addEventListener('click', () => select(index));
+    tab.addEventListener('click', () => {
+      select(index);
+      showNotice(null);
+    });
     tab.addEventListener('keydown', (/** @type {KeyboardEvent} */ event) => {
       if (event.key !== 'ArrowLeft' && event.key !== 'ArrowRight') return;
       select(1 - index);
