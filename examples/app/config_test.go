@@ -1,0 +1,130 @@
+package main
+
+import (
+	"encoding/base64"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func env(pairs ...string) func(string) string {
+	m := map[string]string{}
+	for i := 0; i < len(pairs); i += 2 {
+		m[pairs[i]] = pairs[i+1]
+	}
+	return func(name string) string { return m[name] }
+}
+
+func TestDefaultsNeedNoConfiguration(t *testing.T) {
+	c, err := readConfig(env())
+	require.NoError(t, err)
+	require.Equal(t, "127.0.0.1:8080", c.addr)
+	require.True(t, c.loopback)
+	require.Equal(t, "app.db", c.sqliteFile)
+	require.True(t, c.sealing.IsZero())
+	require.Nil(t, c.google)
+	require.Nil(t, c.oidc)
+}
+
+func TestGoodConfiguration(t *testing.T) {
+	key := base64.StdEncoding.EncodeToString(make([]byte, 32))
+	c, err := readConfig(env(
+		"ADDR", "0.0.0.0:443", "BASE_URL", "https://App.example:443/", "ALLOWED_ORIGINS", "https://a.example, http://localhost:3000",
+		"TRUSTED_PROXIES", "10.0.0.0/8,2001:db8::/32", "DATABASE_URL", "sqlite::memory:", "SECRET_KEYS", "k1:"+key,
+		"PASSWORD_PEPPERS", "p1:"+key, "GOOGLE_CLIENT_ID", "id", "GOOGLE_CLIENT_SECRET", "secret",
+		"OIDC_ISSUER", "http://127.0.0.1:9000/x", "OIDC_CLIENT_ID", "id", "OIDC_CLIENT_SECRET", "secret", "LOG_LEVEL", "debug",
+	))
+	require.NoError(t, err)
+	require.Equal(t, "https://app.example", c.baseURL)
+	require.Equal(t, []string{"https://a.example", "http://localhost:3000"}, c.allowedOrigins)
+	require.Len(t, c.trustedProxies, 2)
+	require.Equal(t, ":memory:", c.sqliteFile)
+	require.False(t, c.sealing.IsZero())
+	require.Equal(t, "http://127.0.0.1:9000/x", c.oidc.issuer)
+}
+
+// A malformed variable stops the program with a line that names it and never
+// shows what a secret holds.
+func TestBadConfiguration(t *testing.T) {
+	secret := "c2VjcmV0LXNlY3JldA=="
+	for name, tc := range map[string]struct {
+		env  []string
+		want string
+	}{
+		"no port":             {[]string{"ADDR", "127.0.0.1"}, "ADDR: want host:port"},
+		"odd port":            {[]string{"ADDR", "127.0.0.1:http2x"}, "ADDR: \"http2x\" is not a port"},
+		"no base URL":         {[]string{"ADDR", ":8080"}, "BASE_URL: required"},
+		"base URL with path":  {[]string{"BASE_URL", "https://a.example/app"}, "BASE_URL: "},
+		"base URL with user":  {[]string{"BASE_URL", "https://u:" + secret + "@a.example/x"}, "BASE_URL: "},
+		"base URL http":       {[]string{"BASE_URL", "http://a.example"}, "use https"},
+		"base URL no scheme":  {[]string{"BASE_URL", "a.example"}, "BASE_URL: "},
+		"origin star":         {[]string{"ALLOWED_ORIGINS", "*"}, "ALLOWED_ORIGINS: "},
+		"origin null":         {[]string{"ALLOWED_ORIGINS", "null"}, "ALLOWED_ORIGINS: "},
+		"proxy address":       {[]string{"TRUSTED_PROXIES", "10.0.0.1"}, "TRUSTED_PROXIES: \"10.0.0.1\" is not a CIDR"},
+		"postgres":            {[]string{"DATABASE_URL", "postgres://u:" + secret + "@h/db"}, "DATABASE_URL: postgres is not supported yet"},
+		"mysql":               {[]string{"DATABASE_URL", "mysql://u:" + secret + "@h/db"}, "DATABASE_URL: mysql is not supported yet"},
+		"unknown database":    {[]string{"DATABASE_URL", "oracle:" + secret}, "DATABASE_URL: want sqlite:FILE"},
+		"no file":             {[]string{"DATABASE_URL", "sqlite:"}, "DATABASE_URL: want sqlite:FILE"},
+		"redis":               {[]string{"REDIS_URL", "redis://" + secret}, "REDIS_URL: not supported yet"},
+		"nats":                {[]string{"NATS_URL", "nats://" + secret}, "NATS_URL: not supported yet"},
+		"smtp":                {[]string{"SMTP_URL", "smtp://" + secret}, "SMTP_URL: not supported yet"},
+		"short key":           {[]string{"SECRET_KEYS", "k1:" + secret}, "SECRET_KEYS: key 1 (k1)"},
+		"pepper without id":   {[]string{"PASSWORD_PEPPERS", secret}, "PASSWORD_PEPPERS: "},
+		"google half":         {[]string{"GOOGLE_CLIENT_SECRET", secret}, "GOOGLE_CLIENT_ID: required"},
+		"google other half":   {[]string{"GOOGLE_CLIENT_ID", "id"}, "GOOGLE_CLIENT_SECRET: required"},
+		"oidc without issuer": {[]string{"OIDC_CLIENT_ID", "id", "OIDC_CLIENT_SECRET", secret}, "OIDC_ISSUER: required"},
+		"oidc over http":      {[]string{"OIDC_ISSUER", "http://id.example", "OIDC_CLIENT_ID", "id", "OIDC_CLIENT_SECRET", secret}, "OIDC_ISSUER: want https"},
+		"oidc no client":      {[]string{"OIDC_ISSUER", "https://id.example"}, "OIDC_CLIENT_ID: required"},
+		"log level":           {[]string{"LOG_LEVEL", "loud"}, "LOG_LEVEL: \"loud\""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := readConfig(env(tc.env...))
+			require.ErrorContains(t, err, tc.want)
+			require.NotContains(t, err.Error(), secret)
+		})
+	}
+	_, err := readConfig(env("ADDR", "x", "REDIS_URL", "x", "LOG_LEVEL", "x"))
+	require.Len(t, strings.Split(err.Error(), "\n"), 3, "all mistakes at once, a line each")
+}
+
+func TestKeyFileIsMadeOnce(t *testing.T) {
+	db := filepath.Join(t.TempDir(), "app.db")
+	boxes := make([][]byte, 8)
+	var wg sync.WaitGroup
+	for i := range boxes {
+		wg.Go(func() {
+			keys, err := sealingKeys(db)
+			if err == nil {
+				boxes[i], err = keys.Seal("test", []byte("x"), nil)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	keys, err := sealingKeys(db)
+	require.NoError(t, err)
+	for _, box := range boxes {
+		_, err := keys.Open("test", box, nil)
+		require.NoError(t, err, "two processes that start at once use one key")
+	}
+	info, err := os.Stat(db + ".key")
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+	left, err := os.ReadDir(filepath.Dir(db))
+	require.NoError(t, err)
+	require.Len(t, left, 1, "no temporary file stays")
+
+	require.NoError(t, os.Chmod(db+".key", 0o644))
+	_, err = sealingKeys(db)
+	require.ErrorContains(t, err, "chmod 600")
+	require.NoError(t, os.WriteFile(db+".key", []byte("k1:short"), 0o600))
+	require.NoError(t, os.Chmod(db+".key", 0o600))
+	_, err = sealingKeys(db)
+	require.ErrorContains(t, err, "app.db.key: ")
+}

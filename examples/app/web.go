@@ -1,0 +1,88 @@
+package main
+
+import (
+	"embed"
+	"encoding/json"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+//go:embed web
+var webFS embed.FS
+
+// csp allows this origin's own files alone, and the page in no frame.
+const csp = "default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
+
+// page serves the embedded page: index.html at the root, the rest below /web/.
+func page() http.Handler {
+	web, err := fs.Sub(webFS, "web")
+	if err != nil {
+		panic(err) // unreachable: the folder is embedded above
+	}
+	files := http.StripPrefix("/web", http.FileServerFS(web))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Security-Policy", csp)
+		w.Header().Set("Cache-Control", "no-cache")
+		if r.URL.Path == "/" {
+			http.ServeFileFS(w, r, web, "index.html")
+			return
+		}
+		files.ServeHTTP(w, r)
+	})
+}
+
+// button is a sign-in button of the page.
+type button struct {
+	Name  string `json:"name"`
+	Label string `json:"label"`
+}
+
+// pageConfig tells the page what this app is configured for.
+func pageConfig(providers []button) http.HandlerFunc {
+	body, err := json.Marshal(map[string]any{"providers": providers})
+	if err != nil {
+		panic(err) // unreachable: strings only
+	}
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Cache-Control", "no-cache")
+		_, _ = w.Write(body)
+	}
+}
+
+// hardened sets what every response should carry.
+func hardened(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// oneLoopbackName sends a page opened under another name of this machine
+// (localhost for 127.0.0.1) to the configured one: cookies and the Origin
+// check know only that.
+func oneLoopbackName(baseURL string, next http.Handler) http.Handler {
+	base, err := url.Parse(baseURL)
+	if err != nil || !isLoopback(base.Hostname()) {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if name, _, err := net.SplitHostPort(host); err == nil {
+			host = name
+		}
+		host = strings.Trim(host, "[]")
+		navigates := r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/html")
+		if navigates && !strings.EqualFold(r.Host, base.Host) && isLoopback(host) {
+			http.Redirect(w, r, baseURL+r.URL.RequestURI(), http.StatusTemporaryRedirect)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
