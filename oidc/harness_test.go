@@ -244,3 +244,33 @@ func (b *browser) finish(p page) page {
 	}
 	return p
 }
+
+// newWorldWith is a world whose login reaches op over the given network.
+func newWorldWith(t *testing.T, op *oidctest.Provider, rt http.RoundTripper) *world {
+	t.Helper()
+	w := &world{t: t, op: op, mux: http.NewServeMux(), provider: oidc.Generic(op.Issuer(), op.ClientID(), op.ClientSecret())}
+	var err error
+	w.login, err = oidc.NewLogin(w.provider, w.signIn, appURL+"/auth/op", &oidc.Options{
+		Client: &http.Client{Transport: rt}, Logger: slog.New(slog.NewTextHandler(lockedWriter{&w.mu, &w.log}, nil)),
+	})
+	require.NoError(t, err)
+	op.AllowRedirect(w.login.RedirectURL())
+	w.mux.Handle("/auth/op/", w.login)
+	w.mux.HandleFunc("/", func(http.ResponseWriter, *http.Request) {})
+	return w
+}
+
+// switchable is a network that can be down.
+type switchable struct {
+	http.RoundTripper
+	err   error
+	asked int
+}
+
+func (s *switchable) RoundTrip(r *http.Request) (*http.Response, error) {
+	s.asked++
+	if s.err != nil {
+		return nil, s.err
+	}
+	return s.RoundTripper.RoundTrip(r)
+}

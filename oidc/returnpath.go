@@ -2,6 +2,7 @@ package oidc
 
 import (
 	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -35,13 +36,30 @@ func isLocalPath(s string) bool {
 		if strings.Contains(raw, "//") || hasDotSegment(raw) || strings.ContainsFunc(raw, isUnsafeRune) {
 			return false
 		}
-		decoded, err := url.PathUnescape(raw)
-		if err != nil || decoded == raw {
+		decoded := unescape(raw)
+		if decoded == raw {
 			return true
 		}
 		raw = decoded
 	}
 	return false // escaped over and over: nobody means well
+}
+
+// unescape decodes every well-formed escape and lets the others stand, as the
+// most lenient reader would.
+func unescape(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '%' && i+2 < len(s) {
+			if c, err := strconv.ParseUint(s[i+1:i+3], 16, 8); err == nil {
+				b.WriteByte(byte(c))
+				i += 2
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
 }
 
 func isUnsafeRune(r rune) bool {
