@@ -291,9 +291,21 @@ func checkSignInRace(r *run) {
 func checkRefreshRace(r *run) {
 	m, p := r.manager()
 	defer m.Close()
+	// One refresh wholly within another.
+	token, _, err := m.BeginToken(r.ctx, session.Start{UserID: "u0"})
+	r.ok(err)
+	var inner string
+	p.beforeReplace = func() {
+		next, _, err := m.Refresh(r.ctx, token.Reveal())
+		r.ok(err)
+		inner = next.Reveal()
+	}
+	outer, _, err := m.Refresh(r.ctx, token.Reveal())
+	r.ok(err)
+	r.must(outer.Reveal() == inner, "a refresh within another yields a second successor")
+
 	first, s, err := m.BeginToken(r.ctx, session.Start{UserID: "u1"})
 	r.ok(err)
-
 	const n = 100
 	results := make(chan string, n)
 	var wg sync.WaitGroup
@@ -329,7 +341,7 @@ func checkRefreshRace(r *run) {
 	r.must(errors.Is(err, session.ErrRefreshInvalid), "a superseded token is answered with %v, want ErrRefreshInvalid", err)
 	r.alive(m, s.ID(), false)
 
-	token, s, err := m.BeginToken(r.ctx, session.Start{UserID: "u1"})
+	token, s, err = m.BeginToken(r.ctx, session.Start{UserID: "u1"})
 	r.ok(err)
 	p.beforeReplace = func() {
 		ended, err := m.Revoke(r.ctx, "u1", s.ID(), session.ReasonRevoked)

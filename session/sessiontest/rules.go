@@ -25,7 +25,7 @@ var storeRules = []rule{
 	{"E3", "A user's Epoch never returns to a value it had while a sign-in could still hold it (an hour).", checkE3},
 	{"I1", "ListUser returns the user's records, in O(those), newest first.", checkI1},
 	{"W1", "EndedSince(\"\") returns no sessions and the cursor of now. Any later cursor returns what ended after it, oldest first, each once, at most limit; nothing that ended is skipped, whatever ended concurrently.", checkW1},
-	{"W2", "A cursor older than the log is ErrCursorLost, and so is a text that is no cursor of this store. The log reaches back at least 15 minutes.", checkW2},
+	{"W2", "A cursor older than the log is ErrCursorLost, and so is a text that is no cursor of this store. The log reaches back at least 15 minutes and survives a restart where records do.", checkW2},
 	{"R1", "Reap ends at most limit records whose IdleExpires or Expires is not after now, with ReasonExpired, and forgets what the log no longer needs to keep.", checkR1},
 }
 
