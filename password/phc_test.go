@@ -128,7 +128,7 @@ func TestP4_HostileParametersCostNothing(t *testing.T) {
 	require.Less(t, allocs, 50.0)
 }
 
-func TestP10_OtherSchemesAreNamed(t *testing.T) {
+func TestOtherSchemesAreNamed(t *testing.T) {
 	h := newHasher(t, nil)
 	for s, name := range map[password.Hash]string{
 		"$2a$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy": "bcrypt",
@@ -160,7 +160,7 @@ func TestP10_OtherSchemesAreNamed(t *testing.T) {
 	}
 }
 
-func TestP10_DisabledNeverVerifies(t *testing.T) {
+func TestDisabledNeverVerifies(t *testing.T) {
 	h := newHasher(t, nil)
 	for _, s := range []password.Hash{"", "!", "*", "!!", "*LK*", "*NP*", "!" + hash(t, h, right)} {
 		pws := []password.Password{right}
