@@ -22,7 +22,8 @@ import (
 // The signature primitives are the standard library's. jwx, which reads and
 // writes keys as JWKs here, ends in the same functions, but its jws.Verify parses
 // the header a second time and by looser rules, after the front door has done
-// so; verifying the very bytes that were received is simpler and cheaper.
+// so. Verifying the very bytes that were received is simpler, and cheaper: a whole
+// Verify of ours takes no longer than jws.Verify alone and half its allocations.
 
 // Algorithms, RFC 7518 section 3.1, RFC 8037, RFC 9864.
 const (

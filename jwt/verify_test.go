@@ -134,7 +134,7 @@ func TestJ6_NewVerifierNamesEveryMistake(t *testing.T) {
 
 func TestJ1_MaxSize(t *testing.T) {
 	at := func(size int) string { // a genuine token of exactly size bytes
-		for n := 0; ; n++ {
+		for n := 5800; ; n++ {
 			if raw := mac(hmacHeader, body(time.Now(), `,"x":"`+strings.Repeat("x", n)+`"`)); len(raw) >= size {
 				return raw
 			}
