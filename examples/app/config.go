@@ -153,16 +153,16 @@ func readOIDC(getenv func(string) string, fail func(name, format string, args ..
 func parseOrigin(s string) (string, error) {
 	u, err := url.Parse(s)
 	if err != nil || u.Host == "" || u.Hostname() == "" {
-		return "", fmt.Errorf("%q is not an origin, as https://app.example", s)
+		return "", errors.New("want an origin, as https://app.example")
 	}
 	if u.Scheme != "https" && u.Scheme != "http" {
-		return "", fmt.Errorf("%q: want https or http", s)
+		return "", fmt.Errorf("%q: want https or http", u.Redacted())
 	}
 	if u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.ForceQuery || (u.Path != "" && u.Path != "/") {
-		return "", fmt.Errorf("%q: want scheme and host alone, as https://app.example", s)
+		return "", fmt.Errorf("%q: want scheme and host alone, as https://app.example", u.Redacted())
 	}
 	if u.Scheme == "http" && !isLoopback(u.Hostname()) {
-		return "", fmt.Errorf("%q: plain http is for loopback only, use https", s)
+		return "", fmt.Errorf("%q: plain http is for loopback only, use https", u.Redacted())
 	}
 	host := strings.ToLower(u.Host)
 	if u.Scheme == "https" {

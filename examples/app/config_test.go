@@ -72,7 +72,7 @@ func TestBadConfiguration(t *testing.T) {
 		"redis":               {[]string{"REDIS_URL", "redis://" + secret}, "REDIS_URL: not supported yet"},
 		"nats":                {[]string{"NATS_URL", "nats://" + secret}, "NATS_URL: not supported yet"},
 		"smtp":                {[]string{"SMTP_URL", "smtp://" + secret}, "SMTP_URL: not supported yet"},
-		"short key":           {[]string{"SECRET_KEYS", "k1:" + secret}, "SECRET_KEYS: key 1 (k1)"},
+		"short key":           {[]string{"SECRET_KEYS", "k1:" + secret}, "SECRET_KEYS: jwt: sealing keys: key 1 (k1)"},
 		"pepper without id":   {[]string{"PASSWORD_PEPPERS", secret}, "PASSWORD_PEPPERS: "},
 		"google half":         {[]string{"GOOGLE_CLIENT_SECRET", secret}, "GOOGLE_CLIENT_ID: required"},
 		"google other half":   {[]string{"GOOGLE_CLIENT_ID", "id"}, "GOOGLE_CLIENT_SECRET: required"},

@@ -25,7 +25,7 @@ func TestSignInSocketSignOut(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	origin := "http://" + listener.Addr().String()
-	op := oidctest.NewServer(t, &oidctest.Options{RedirectURIs: []string{origin + "/auth/google/callback"}})
+	op := oidctest.NewServer(t, &oidctest.Options{RedirectURIs: []string{origin + "/auth/google/callback"}, AutoPick: true})
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	served := make(chan error, 1)
 	go func() {
