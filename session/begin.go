@@ -99,7 +99,7 @@ func (m *Manager[D]) withVisit(w http.ResponseWriter, r *http.Request, f func(*v
 		return ErrHeadersSent
 	}
 	err := f(v)
-	if !inside && (err == nil || v.clear) {
+	if !inside && err == nil {
 		v.writeHeaders(w.Header())
 	}
 	return err

@@ -40,6 +40,9 @@ func (v *visit[D]) logout(ctx context.Context) error {
 		v.live, v.loadErr = v.find(ctx, v.m.now())
 	}
 	err := v.loadErr
+	if len(v.values) > maxCookies {
+		err = unavailable(errTooManyCookies) // one of them may name a session
+	}
 	ending := v.live
 	if v.rec != nil && len(ending) == 0 {
 		ending = []Record{*v.rec}

@@ -75,7 +75,8 @@ func (m *Manager[D]) CheckOrigin(r *http.Request) error { return m.config.csrf.C
 // no live session, and "unavailable" when the store could not tell.
 //
 // With Handler around, the session is read once a request. After the response
-// has begun, or with other cookies, it is read anew.
+// has begun, or with other cookies, it is read anew. Without it, the caller sees
+// to Cache-Control and Vary.
 func (m *Manager[D]) Authenticate(r *http.Request) (*Session[D], error) {
 	v := m.attached(r)
 	if v == nil || v.isClosed() || !slices.Equal(v.values, m.cookieValues(r)) {
@@ -99,8 +100,9 @@ func (m *Manager[D]) Get(ctx context.Context) (*Session[D], error) {
 // Update changes the visitor's data, from a request's context inside Handler.
 // f runs at once, and again on newer data when another request has changed the
 // session by the time this response begins and the data is saved; so f only
-// changes *D. An error of f changes nothing and is returned. A visitor without
-// a session gets an anonymous one. ErrHeadersSent after the response has begun,
+// changes *D. An error of f changes nothing and is returned, or replaces the
+// response (409) when it is of a later run. A visitor without a session gets an
+// anonymous one. ErrHeadersSent after the response has begun,
 // ErrTooLarge for data over Options.MaxData.
 //
 // A request whose session ends, or whose secret is replaced, while it runs can

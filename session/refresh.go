@@ -51,6 +51,9 @@ func (m *Manager[D]) Refresh(ctx context.Context, token string) (RefreshToken, *
 func (m *Manager[D]) rotate(ctx context.Context, presented refreshToken, rec *Record, now time.Time) (refreshToken, error) {
 	sum := presented.sum()
 	if subtle.ConstantTimeCompare(sum[:], rec.Refresh.Secret[:]) == 1 {
+		if _, err := m.open(ctx, *rec); err != nil {
+			return refreshToken{}, ErrRefreshInvalid
+		}
 		next := newRefreshToken(presented.locator)
 		sealed, err := presented.sealSuccessor(next)
 		if err != nil {

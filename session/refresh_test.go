@@ -235,6 +235,25 @@ func TestJ14_RefreshRotation(t *testing.T) {
 	})
 }
 
+func TestS18_UndecodableTokenSession(t *testing.T) {
+	store := session.NewMemoryStore(nil)
+	m := newManager(t, store, session.Options{})
+	token, s, err := m.BeginToken(t.Context(), session.Start{UserID: "u1"})
+	require.NoError(t, err)
+	rec, _, err := store.ByID(t.Context(), s.ID())
+	require.NoError(t, err)
+	rec.Data = []byte("?")
+	require.NoError(t, store.Replace(t.Context(), rec.Key, rec, rec.Rev))
+	for range 2 {
+		_, _, err = m.Refresh(t.Context(), token.Reveal())
+		require.ErrorIs(t, err, session.ErrRefreshInvalid)
+	}
+	after, found, err := store.ByID(t.Context(), s.ID())
+	require.NoError(t, err)
+	require.True(t, found)
+	require.Equal(t, rec.Refresh, after.Refresh, "it is not rotated in vain")
+}
+
 func TestRefreshTokenIsRedacted(t *testing.T) {
 	m := newManager(t, nil, session.Options{})
 	token, _, err := m.BeginToken(t.Context(), session.Start{UserID: "u1"})

@@ -168,6 +168,19 @@ func TestS12_TwoCookiesOfOneName(t *testing.T) {
 	})
 }
 
+func TestS12_TooManyCookiesToSignOut(t *testing.T) {
+	m := newManager(t, nil, session.Options{})
+	b := newBrowser(m)
+	b.login(t, "u1")
+	r := httptest.NewRequest(http.MethodPost, "https://app.example/", nil)
+	for _, value := range []string{"a", "b", "c", "d", b.cookie()} {
+		r.AddCookie(&http.Cookie{Name: cookieName, Value: value})
+	}
+	w := httptest.NewRecorder()
+	require.Error(t, m.Logout(w, r), "it can't be sure that the session ended")
+	require.Contains(t, w.Header().Get("Set-Cookie"), "Max-Age=0")
+}
+
 func TestCookieAttributes(t *testing.T) {
 	set := func(o session.Options) string {
 		m := newManager(t, nil, o)

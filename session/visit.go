@@ -14,6 +14,8 @@ import (
 // maxCookies bounds how many different cookies of our name are looked up.
 const maxCookies = 4
 
+var errTooManyCookies = errors.New("session: too many cookies of one name to look them all up")
+
 // visit is one request's view of its cookie session. Its mutex is not held
 // while a function of the host runs.
 type visit[D any] struct {
@@ -321,7 +323,7 @@ func (v *visit[D]) rebase(ctx context.Context) error {
 		data := rec.Data
 		if n > 0 {
 			if data, err = v.change(rec.Data, v.changes[:n:n]...); err != nil {
-				return err
+				return fmt.Errorf("%w: %w", ErrConflict, err)
 			}
 		}
 		if len(v.changes) == n { // else another goroutine of the request added one
