@@ -62,12 +62,12 @@ type Ring struct {
 	sealing SealingKeys
 	o       RingOptions
 
-	keys    atomic.Pointer[keySet]
-	failing atomic.Bool // the store is known to be down
+	keys atomic.Pointer[keySet]
 
 	mu      sync.Mutex
 	reading *reading // in progress, or nil
 	last    *reading // the one before
+	failing bool     // whether that failed
 }
 
 // reading is one look into the store; many callers may wait for it.
@@ -194,8 +194,8 @@ func (r *Ring) current(ctx context.Context) *keySet {
 	if age < r.o.Reread {
 		return s
 	}
-	in := r.start()
-	if age >= 2*r.o.Reread && !r.failing.Load() {
+	in, down := r.start()
+	if age >= 2*r.o.Reread && !down {
 		select {
 		case <-in.done:
 		case <-ctx.Done():
@@ -211,7 +211,7 @@ func (r *Ring) current(ctx context.Context) *keySet {
 // reread reads the store, or waits for who is reading it. When it was read less
 // than rereadAtMost ago it returns what came of that.
 func (r *Ring) reread(ctx context.Context) error {
-	in := r.start()
+	in, _ := r.start()
 	select {
 	case <-in.done:
 		return in.err
@@ -221,18 +221,20 @@ func (r *Ring) reread(ctx context.Context) error {
 }
 
 // start returns the reading in progress, else the last one if it is recent, else
-// a new one. Its goroutine ends by itself, at the latest when the store obeys
-// its context after readTimeout; there is never a second one.
-func (r *Ring) start() *reading {
+// a new one, and whether the store was down a moment ago. The goroutine of a
+// reading ends by itself, at the latest when the store obeys its context after
+// readTimeout; there is never a second one.
+func (r *Ring) start() (in *reading, down bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	down = r.failing && time.Since(r.last.began) < 3*readTimeout
 	if r.reading != nil {
-		return r.reading
+		return r.reading, down
 	}
 	if r.last != nil && time.Since(r.last.began) < rereadAtMost {
-		return r.last
+		return r.last, down
 	}
-	in := &reading{began: time.Now(), done: make(chan struct{})}
+	in = &reading{began: time.Now(), done: make(chan struct{})}
 	r.reading = in
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
@@ -248,12 +250,13 @@ func (r *Ring) start() *reading {
 		r.reading, r.last = nil, in
 		close(in.done)
 	}()
-	return in
+	return in, down
 }
 
 // tell logs that the store went down or came back, once each.
 func (r *Ring) tell(err error) {
-	if failing := err != nil; r.failing.Swap(failing) != failing {
+	if failing := err != nil; failing != r.failing {
+		r.failing = failing
 		if failing {
 			r.o.Logger.Warn("jwt: the key store can't be read; going on with the keys at hand", "error", err, "for", r.o.MaxStale)
 		} else {

@@ -405,6 +405,54 @@ func TestJ12_ReadOnlyStore(t *testing.T) {
 	})
 }
 
+// lagging is a store whose reads come from a replica that stands still.
+type lagging struct {
+	jwt.KeyStore
+	frozen []jwt.StoredKey
+}
+
+func (l *lagging) Keys(ctx context.Context) ([]jwt.StoredKey, error) {
+	if l.frozen != nil {
+		return l.frozen, nil
+	}
+	return l.KeyStore.Keys(ctx)
+}
+
+func TestJ12_LaggingReplica(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &lagging{KeyStore: jwt.NewMemoryKeyStore()}
+		n := newNode(t, store, sealing(t), jwt.RingOptions{})
+		n.issue(t)
+		store.frozen = stored(t, store)
+		time.Sleep(29*24*time.Hour + time.Hour)
+		for range 5 {
+			require.NoError(t, n.verify(n.issue(t)), "the key at hand goes on")
+			time.Sleep(time.Minute)
+		}
+		store.frozen = nil
+		require.Len(t, stored(t, store), 2, "one key was made, not one at every look")
+	})
+}
+
+// Idle since a failure that is long over: the node looks before it trusts.
+func TestJ12_IdleAfterFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &flaky{KeyStore: jwt.NewMemoryKeyStore()}
+		n := newNode(t, store, sealing(t), jwt.RingOptions{})
+		key := kid(t, n.issue(t))
+		store.down.Store(true)
+		time.Sleep(40 * time.Second)
+		_, err := n.ring.Key(t.Context(), key)
+		require.NoError(t, err)
+		synctest.Wait()
+		store.down.Store(false)
+		require.NoError(t, store.RemoveKey(t.Context(), key))
+		time.Sleep(40 * time.Minute)
+		_, err = n.ring.Key(t.Context(), key)
+		require.ErrorIs(t, err, jwt.ErrUnknownKey)
+	})
+}
+
 // Who can write to the store can't plant a key, swap two or move one under
 // another id; who can read it can't sign.
 func TestJ12_StoreIsNotTrusted(t *testing.T) {

@@ -110,8 +110,9 @@ func (r *Ring) load(ctx context.Context) (*keySet, error) {
 			r.o.Logger.Error("jwt: no signing key could be added to the store", "error", err)
 			return set, nil
 		}
-		if try >= 10 {
-			return set, errors.New("jwt: the key store returns neither a usable key nor keeps one that is added")
+		if try == 10 {
+			r.o.Logger.Error("jwt: the key store does not return the newest key; is it read from a replica that lags?")
+			return set, nil
 		}
 	}
 }

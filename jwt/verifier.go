@@ -58,7 +58,7 @@ func NewVerifier[C any](p Profile, keys KeySource, o *VerifierOptions) (*Verifie
 		v.o.OtherAudiences = slices.Clone(o.OtherAudiences)
 	}
 	errs := p.check()
-	if keys == nil {
+	if ring, ok := keys.(*Ring); keys == nil || ok && ring == nil {
 		errs = append(errs, errors.New("keys are needed: pass a *Ring or StaticKeys"))
 	}
 	switch {

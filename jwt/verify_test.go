@@ -128,6 +128,8 @@ func TestJ6_NewVerifierNamesEveryMistake(t *testing.T) {
 	}
 	_, err = jwt.NewVerifier[jwt.AccessClaims](jwt.AccessToken(issuer, ""), hmacKeys(t), nil)
 	require.ErrorContains(t, err, "audience", "an empty audience can't be allowed")
+	_, err = jwt.NewVerifier[jwt.AccessClaims](profile, (*jwt.Ring)(nil), nil)
+	require.ErrorContains(t, err, "keys are needed")
 	_, err = jwt.NewVerifier[struct{ Sub string }](profile, hmacKeys(t), nil)
 	require.ErrorContains(t, err, `claim "Sub" of`)
 }
@@ -222,6 +224,23 @@ func TestJ2_HostClaims(t *testing.T) {
 	require.ErrorContains(t, err, "embed it")
 	_, err = jwt.NewVerifier[struct{ A jwt.AccessClaims }](profile, hmacKeys(t), nil)
 	require.ErrorContains(t, err, "embed it")
+}
+
+func TestJ7_MediaTypesHaveNoCase(t *testing.T) {
+	v := newVerifier[jwt.AccessClaims](t, nil)
+	for typ, ok := range map[string]bool{
+		"at+jwt": true, "AT+JWT": true, "application/at+jwt": true, "Application/AT+JWT": true,
+		"JWT": false, "application/jwt": false, "application/": false, "at+jwt;a=b": false, "logout+jwt": false, "refresh+jwt": false,
+	} {
+		_, err := v.Verify(t.Context(), mac(`{"alg":"HS256","kid":"h","typ":"`+typ+`"}`, body(time.Now(), "")))
+		if ok {
+			require.NoError(t, err, typ)
+		} else {
+			require.ErrorIs(t, err, jwt.ErrType, typ)
+		}
+	}
+	_, err := v.Verify(t.Context(), mac(`{"alg":"HS256","kid":"h"}`, body(time.Now(), "")))
+	require.ErrorIs(t, err, jwt.ErrType, "a token without a typ")
 }
 
 func TestAuthenticate(t *testing.T) {

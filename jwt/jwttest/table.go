@@ -101,6 +101,8 @@ func (k *kit) texts() []Case {
 		inBody("lone low surrogate", `"x":"\ude00"`),
 		inBody("high surrogate, other escape", `"x":"\ud83d\n"`),
 		inBody("two high surrogates", `"x":"\ud83d\ud83d"`),
+		inBody("two low surrogates", `"x":"\ude00\ude00"`),
+		inBody("surrogates in the wrong order", `"x":"\ude00\ud83d"`),
 		inHead("not UTF-8 in the header", "\"x\":\"\xff\""),
 		inBody("17 arrays", nested("[", "]", 16)),
 		inBody("17 objects", nested(`{"x":`, "}", 16)),
