@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/gatewire/gatewire/auth"
-	"github.com/gatewire/gatewire/internal/seal"
 	"github.com/gatewire/gatewire/jwt"
 	"github.com/gatewire/gatewire/oidc"
 	"github.com/gatewire/gatewire/password"
@@ -48,7 +47,7 @@ type Options struct {
 	Providers []*oidc.Provider
 	// SealingKeys seal the flow cookies of provider sign-ins. Every node needs
 	// the same. Defaults to what oidc.Options.Keys defaults to.
-	SealingKeys seal.Keys
+	SealingKeys jwt.SealingKeys
 	// ProviderClient makes the requests to providers. Defaults to http.DefaultClient.
 	ProviderClient *http.Client
 	// ErrorPage writes the page of a refused or failed provider sign-in, see

@@ -130,6 +130,13 @@ func (m *MemoryLimiter) Give(_ context.Context, key string, l Limit) error {
 	return nil
 }
 
+// Len is how many keys are kept.
+func (m *MemoryLimiter) Len() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.full)
+}
+
 // makeRoom looks at a few keys, in the map's random order: those that are as new
 // go, and when the map is full the one of them that is nearest to it.
 func (m *MemoryLimiter) makeRoom(now time.Time) {
