@@ -73,9 +73,6 @@ func newConn(h *Hub, addr string) *conn {
 // messages are read into buffers that are shared by all connections.
 var messages = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
 
-// signals wake a reader whose command has been handled.
-var signals = sync.Pool{New: func() any { return make(chan struct{}, 1) }}
-
 // read is the connection's one goroutine.
 func (c *conn) read() {
 	defer c.hub.wg.Done()
@@ -142,13 +139,16 @@ func (c *conn) readMessage(typ websocket.MessageType, r io.Reader) bool {
 	}
 	// A command needs a deeper stack than reading does. Run by the reader, it
 	// would leave every idle connection with one.
-	done := signals.Get().(chan struct{})
+	done, _ := c.hub.signals.Get().(chan struct{})
+	if done == nil {
+		done = make(chan struct{}, 1)
+	}
 	go func() {
 		c.handle(b)
 		done <- struct{}{}
 	}()
 	<-done
-	signals.Put(done)
+	c.hub.signals.Put(done)
 	return true
 }
 
@@ -181,6 +181,7 @@ func (c *conn) handle(message []byte) {
 		}
 		c.mu.Lock()
 		c.busy, c.cancel = false, nil
+		c.pongBy = time.Now().Add(c.hub.o.PongTimeout) // one that came meanwhile is still unread
 		c.mu.Unlock()
 	}()
 	c.commands(ctx, message)

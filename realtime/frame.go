@@ -82,16 +82,23 @@ func plainReason(s string) string {
 		}
 		return r
 	}, s)
-	s = strings.TrimSpace(s)
+	s = cutTo(strings.TrimSpace(s), 123)
 	if s == "" {
 		return "closed"
 	}
 	if json.Valid([]byte(s)) {
-		s = "reason: " + s
-	}
-	for len(s) > 123 {
-		_, n := utf8.DecodeLastRuneInString(s)
-		s = s[:len(s)-n]
+		s = cutTo("reason: "+s, 123)
 	}
 	return s
+}
+
+// cutTo cuts valid text to at most n bytes, between two characters.
+func cutTo(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
 }

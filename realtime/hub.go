@@ -35,6 +35,10 @@ type Hub struct {
 	watch  watch
 	topics [64]topicShard
 
+	// signals are channels on which a reader waits for its command: the hub's
+	// own, as those of one synctest bubble are of no use in another.
+	signals sync.Pool
+
 	mu       sync.Mutex
 	draining bool
 	closing  bool

@@ -142,7 +142,7 @@ func (w *world) EndedSince(_ context.Context, cursor string) ([]string, string, 
 	if err != nil {
 		return nil, "", err
 	}
-	if n < w.forget {
+	if n < w.forget || n > len(w.ended) {
 		return nil, "", lost{errors.New("lost")}
 	}
 	return append([]string(nil), w.ended[n:]...), next, nil
@@ -221,7 +221,10 @@ const origin = "https://app.example"
 // open serves a hub on real sockets.
 func open(t testing.TB, change func(*realtime.Options)) *site {
 	w := &world{}
-	s := &site{t: t, world: w, Hub: newHub(t, w, w, change)}
+	return serve(t, &site{t: t, world: w, Hub: newHub(t, w, w, change)})
+}
+
+func serve(t testing.TB, s *site) *site {
 	s.server = httptest.NewServer(s.Hub)
 	t.Cleanup(func() {
 		require.NoError(t, s.Close())
@@ -417,7 +420,7 @@ func (c *client) next() map[string]json.RawMessage {
 		default:
 		}
 		c.t.Fatalf("the connection ended: %v", c.err)
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		c.t.Fatal("nothing came")
 	}
 	return nil
@@ -436,7 +439,7 @@ func (c *client) closed() (int, string) {
 	c.t.Helper()
 	select {
 	case <-c.done:
-	case <-time.After(60 * time.Second):
+	case <-time.After(2 * time.Minute):
 		c.t.Fatal("not closed")
 	}
 	var ce websocket.CloseError
