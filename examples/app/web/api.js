@@ -58,10 +58,20 @@ async function ask(method, path, body) {
   return { status: response.status, body: answer };
 }
 
-/** Providers to sign in with, and who is signed in. @returns {Promise<{providers: {name: string, label: string}[], user: any}>} */
+/** Providers to sign in with, and who is signed in (null: nobody). @returns {Promise<{providers: {name: string, label: string}[], user: any}>} */
 export async function config() {
-  const { body } = await ask('GET', '/app/config.json');
-  return { providers: body.providers ?? [], user: body.user ?? null };
+  const { body: { providers = [], user } } = await ask('GET', '/app/config.json');
+  return { providers, user: user === undefined ? await me() : user };
+}
+
+/** Who is signed in, of a server whose configuration doesn't say. @returns {Promise<any>} */
+async function me() {
+  try {
+    return (await ask('GET', '/auth/me')).body.user;
+  } catch (error) {
+    if (error instanceof Problem && error.status === 401) return null;
+    throw error;
+  }
 }
 
 /** @param {{name: string, email: string, password: string}} account @returns {Promise<any>} the user, or null when a mail must be answered first */

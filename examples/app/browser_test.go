@@ -1,0 +1,365 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
+	"github.com/chromedp/chromedp"
+	"github.com/stretchr/testify/require"
+)
+
+// A person's view of the program: the page in a real browser. A window that
+// logs an error or a warning, or whose request fails, fails its test.
+
+// fill types into the fields of a form, by their names.
+func (w *window) fill(form string, fields map[string]string) {
+	w.t.Helper()
+	for name, value := range fields {
+		field := fmt.Sprintf("%s [name=%q]", form, name)
+		w.js("document.querySelector("+quote(field)+").value = ''", nil)
+		w.do(chromedp.SendKeys(chromedp.CSS(field), value))
+	}
+}
+
+func (w *window) click(selector string) {
+	w.t.Helper()
+	w.do(chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible))
+}
+
+// text is what an element says.
+func (w *window) text(selector string) string {
+	w.t.Helper()
+	var text string
+	w.js("document.querySelector("+quote(selector)+").innerText", &text)
+	return text
+}
+
+const (
+	anonymous = "401.*/auth/me" // how a page learns that nobody is signed in, while config.json doesn't tell
+
+	shown     = "(e => !!e && e.checkVisibility())"
+	connected = "document.querySelector('#connection').checkVisibility() && document.querySelector('#connection').dataset.state === 'connected'"
+)
+
+func (w *window) signUp(name, email string) {
+	w.t.Helper()
+	w.click("#tab-up")
+	w.fill("#sign-up", map[string]string{"name": name, "email": email, "password": goodPassword})
+	w.click("#sign-up [type=submit]")
+	w.until(10*time.Second, connected)
+}
+
+func (w *window) signIn(email, password string) {
+	w.t.Helper()
+	w.fill("#sign-in", map[string]string{"email": email, "password": password})
+	w.click("#sign-in [type=submit]")
+}
+
+// say sends a message to the room, as typing does: Enter sends.
+func (w *window) say(text string) {
+	w.t.Helper()
+	w.do(chromedp.SendKeys(chromedp.CSS("#message"), text))
+	// One event, as a keyboard makes it: the browser types a new line unless the page prevents that.
+	for _, press := range []input.DispatchKeyEventParams{{Type: "keyDown", Text: "\r"}, {Type: "keyUp"}} {
+		press.Key, press.Code, press.WindowsVirtualKeyCode = "Enter", "Enter", 13
+		_, err := chromedp.Call(w.ctx, input.DispatchKeyEvent, press)
+		require.NoError(w.t, err)
+	}
+	var left string
+	w.js("document.querySelector('#message').value", &left)
+	require.Empty(w.t, left)
+}
+
+// reads waits until the newest message is text, and not less and not more.
+func (w *window) reads(text string) {
+	w.t.Helper()
+	w.until(5*time.Second, "[...document.querySelectorAll('.message .bubble')].at(-1)?.textContent === "+quote(text))
+}
+
+// sees waits until exactly these people are shown as here, in any order.
+func (w *window) sees(names ...string) {
+	w.t.Helper()
+	w.until(5*time.Second, fmt.Sprintf("document.querySelector('#people-count').textContent === '%d'", len(names)))
+	people := w.text("#people")
+	for _, name := range names {
+		require.Contains(w.t, people, name)
+	}
+}
+
+// signedOut waits for the notice and returns what it says.
+func (w *window) signedOut() string {
+	w.t.Helper()
+	w.until(5*time.Second, shown+"(document.querySelector('#notice')) && !"+shown+"(document.querySelector('#app'))")
+	return w.text("#notice")
+}
+
+func TestBrowserTwoPeopleChat(t *testing.T) {
+	app := start(t)
+	b := startChrome(t)
+	ada := b.open(t, app.url)
+	ada.until(5*time.Second, shown+"(document.querySelector('#sign-in'))")
+	ada.shot("01-sign-in")
+	ada.click("#tab-up")
+	ada.shot("02-sign-up")
+	ada.signUp("Ada Lovelace", "ada@example.org")
+	require.Equal(t, "Ada Lovelace", ada.text("#my-name"))
+	ada.until(5*time.Second, "document.querySelector('.said.empty')")
+	ada.shot("03-empty-room")
+
+	bob := b.open(t, app.url)
+	bob.signUp("Bob", "bob@example.org")
+	ada.sees("Ada Lovelace", "Bob")
+	bob.sees("Ada Lovelace", "Bob")
+	ada.until(5*time.Second, "document.querySelector('#messages').innerText.includes('Bob joined')")
+
+	ada.say("Good morning! Does the engine run?")
+	bob.reads("Good morning! Does the engine run?")
+	bob.say("It does, since noon.")
+	const markup = `<img src=x onerror=alert(1)><b>bold & brave</b>`
+	bob.say(markup)
+	ada.reads(markup)
+	var elements int
+	ada.js("document.querySelectorAll('.bubble *').length", &elements)
+	require.Zero(t, elements, "text stays text")
+	require.Equal(t, "You", ada.text(".message.mine strong"))
+	ada.shot("04-chat")
+	bob.shot("05-chat-bob")
+
+	ada.do(chromedp.Reload())
+	ada.until(10*time.Second, connected)
+	ada.reads(markup)
+	require.Equal(t, "3", count(ada, ".message"), "history, once")
+	bob.say("welcome back")
+	ada.reads("welcome back")
+	require.Equal(t, "4", count(ada, ".message"))
+
+	// Another room, and back.
+	bob.do(chromedp.SendKeys(chromedp.CSS("#room-name"), "Engine Room\r"))
+	bob.until(5*time.Second, "document.querySelector('#room-title').textContent === '#engine-room' && document.querySelector('#people-count').textContent === '1'")
+	ada.sees("Ada Lovelace")
+	bob.say("anybody here?")
+	bob.reads("anybody here?")
+	bob.click("#room-list li:first-child a")
+	ada.sees("Ada Lovelace", "Bob")
+	bob.reads("welcome back")
+
+	bob.click("#sign-out")
+	require.Contains(t, bob.signedOut(), "Signed out")
+	require.Equal(t, "0", count(bob, ".message"), "nothing is left on the page")
+	bob.shot("06-signed-out")
+	ada.sees("Ada Lovelace")
+	ada.clean(anonymous)
+	bob.clean(anonymous)
+}
+
+func count(w *window, selector string) string {
+	w.t.Helper()
+	var n int
+	w.js("document.querySelectorAll("+quote(selector)+").length", &n)
+	return fmt.Sprint(n)
+}
+
+// One person in two windows: what ends in one is seen in the other at once.
+func TestBrowserSessionEndsEverywhereAtOnce(t *testing.T) {
+	app := start(t)
+	b := startChrome(t)
+	first := b.open(t, app.url)
+	first.signUp("Ada Lovelace", "ada@example.org")
+	second := b.open(t, app.url)
+	// In the page's own time, which both windows share.
+	watched := func() {
+		second.js(`void (window.endedAt = new Promise((resolve) => new MutationObserver(() => {
+			if (!document.querySelector('#notice').hidden) resolve(Date.now());
+		}).observe(document.querySelector('#notice'), { attributes: true })))`, nil)
+	}
+	again := func(password string) {
+		second.signIn("ada@example.org", password)
+		second.until(10*time.Second, connected)
+		first.sees("Ada Lovelace")
+		watched()
+	}
+	soon := func(limit float64) {
+		t.Helper()
+		var clicked, ended float64
+		first.js("clickedAt", &clicked)
+		second.js("endedAt", &ended)
+		t.Logf("%.0f ms from the click to the notice", ended-clicked)
+		require.Less(t, ended-clicked, limit, "ms from the click to the notice")
+	}
+	first.js(`addEventListener('click', () => { window.clickedAt = Date.now(); }, true)`, nil)
+
+	t.Run("R1 revoked device", func(t *testing.T) {
+		again(goodPassword)
+		first.click("[data-view=devices]")
+		first.until(5*time.Second, "document.querySelectorAll('.device').length === 2")
+		require.Contains(t, first.text(".device.current"), "This device")
+		first.shot("10-devices")
+		first.click(".device:not(.current) button")
+		notice := second.signedOut()
+		soon(1000)
+		require.Contains(t, notice, "You have been signed out")
+		require.Contains(t, notice, "from another one of your devices", "the reason is told")
+		second.shot("11-signed-out-by-another-device")
+		first.until(5*time.Second, "document.querySelectorAll('.device').length === 1")
+		first.shot("12-device-gone")
+	})
+	t.Run("R1 password changed on another device", func(t *testing.T) {
+		again(goodPassword)
+		first.click("[data-view=account]")
+		first.shot("13-account")
+		const newPassword = "seven quiet lanterns drift"
+		first.fill("#password-form", map[string]string{"current": goodPassword, "new": newPassword})
+		first.click("#password-form [type=submit]")
+		require.Contains(t, second.signedOut(), "Your password was changed on another device")
+		soon(3000) // two passwords are hashed before
+		first.until(5*time.Second, "document.querySelector('#toasts').innerText.includes('has been changed')")
+		first.until(5*time.Second, connected)
+		first.shot("14-password-changed")
+		again(newPassword)
+	})
+	t.Run("R1 signed out everywhere", func(t *testing.T) {
+		first.click("[data-view=devices]")
+		first.until(5*time.Second, "document.querySelectorAll('.device').length === 2")
+		first.click("#sign-out-all")
+		first.until(5*time.Second, "document.querySelector('#confirm').open")
+		first.shot("15-confirm")
+		first.click("#confirm-yes")
+		second.signedOut()
+		soon(1000)
+		require.Contains(t, first.signedOut(), "All your devices")
+	})
+	first.clean(anonymous)
+	second.clean(anonymous)
+}
+
+func TestBrowserErrorsAreFriendly(t *testing.T) {
+	app := start(t)
+	w := startChrome(t).open(t, app.url)
+	refused := func(form, contains, picture string) {
+		t.Helper()
+		w.until(10*time.Second, shown+"(document.querySelector('"+form+" .form-error')) && !document.querySelector('"+form+"').ariaBusy")
+		text := w.text(form + " .form-error")
+		require.Regexp(t, "(?i)"+contains, text)
+		require.Regexp(t, `^[A-Z].*[.!?]$`, text, "a sentence")
+		w.shot(picture)
+	}
+	w.click("#tab-up")
+	w.fill("#sign-up", map[string]string{"name": "Ada", "email": "ada@example.org", "password": "password123"})
+	w.click("#sign-up [type=submit]")
+	refused("#sign-up", "common|guess|attackers", "20-common-password")
+	w.signUp("Ada", "ada@example.org")
+	w.click("[data-view=account]")
+	w.fill("#password-form", map[string]string{"current": "not my password", "new": "seven quiet lanterns drift"})
+	w.click("#password-form [type=submit]")
+	refused("#password-form", "password", "21-wrong-current")
+	w.click("#sign-out")
+	w.signedOut()
+
+	w.signIn("ada@example.org", "not my password")
+	refused("#sign-in", "email|password", "22-wrong-password")
+	w.click("#tab-up")
+	w.fill("#sign-up", map[string]string{"name": "Ada", "email": "ada@example.org", "password": goodPassword})
+	w.click("#sign-up [type=submit]")
+	refused("#sign-up", "account", "23-email-taken")
+	w.clean(`40[139]|422`)
+}
+
+func TestBrowserSignsInWithProvider(t *testing.T) {
+	app := start(t)
+	b := startChrome(t)
+	w := b.open(t, app.url)
+	w.click("[data-provider=dev]")
+	w.until(10*time.Second, "document.querySelector('button.who')")
+	w.shot("40-user-picker")
+	var picked string
+	w.js("document.querySelector('button.who').firstChild.textContent", &picked)
+	w.click("button.who")
+	w.until(10*time.Second, "location.pathname === '/' && document.querySelector('#app') && "+connected)
+	require.Equal(t, picked, w.text("#my-name"))
+	w.sees(picked)
+	w.shot("41-signed-in-with-provider")
+	w.click("#sign-out")
+	w.signedOut()
+
+	// Who changes their mind is told so, and nothing is signed in.
+	w.click("[data-provider=dev]")
+	w.until(10*time.Second, "document.querySelector('button.no')")
+	w.click("button.no")
+	w.until(10*time.Second, "location.pathname === '/auth/dev/callback'")
+	w.shot("42-provider-cancelled")
+	w.do(chromedp.Navigate(app.url))
+	w.until(5*time.Second, shown+"(document.querySelector('#sign-in'))")
+	w.clean(anonymous, "4[0-9][0-9].*/auth/dev/callback")
+}
+
+// The server crashes and comes back: the page says so, comes back by itself,
+// and what was typed meanwhile is sent.
+func TestBrowserSurvivesACrash(t *testing.T) {
+	db := "DATABASE_URL=sqlite:" + filepath.Join(t.TempDir(), "app.db")
+	first := start(t, db)
+	w := startChrome(t).open(t, first.url)
+	w.signUp("Ada", "ada@example.org")
+	w.say("before")
+	w.reads("before")
+	first.kill()
+	w.until(10*time.Second, "document.querySelector('#connection').dataset.state === 'connecting'")
+	w.until(10*time.Second, "document.querySelector('#connection-text').textContent.startsWith('Reconnecting')")
+	w.shot("50-reconnecting")
+	w.say("typed while the server was away")
+	start(t, db, "ADDR="+strings.TrimPrefix(first.url, "http://"))
+	w.until(30*time.Second, connected)
+	w.reads("typed while the server was away")
+	w.sees("Ada")
+	w.shot("51-back-again")
+	w.clean(anonymous, "WebSocket")
+}
+
+// What people on phones and in the dark see; for the eye.
+func TestBrowserNarrowAndDark(t *testing.T) {
+	app := start(t)
+	w := startChrome(t).open(t, app.url)
+	fits := func() {
+		t.Helper()
+		var overflow int
+		w.js("document.documentElement.scrollWidth - document.documentElement.clientWidth", &overflow)
+		require.LessOrEqual(t, overflow, 0, "nothing reaches beyond the screen")
+	}
+	dark := func(scheme string) {
+		_, err := chromedp.Call(w.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+		})
+		require.NoError(t, err)
+	}
+	w.do(chromedp.EmulateViewport(390, 844))
+	w.until(5*time.Second, shown+"(document.querySelector('#sign-in'))")
+	fits()
+	w.shot("30-phone-sign-in")
+	w.signUp("Ada Lovelace", "ada@example.org")
+	w.say("A message that is a little longer, so that it has to wrap on a phone's narrow screen.")
+	w.say("averyveryveryveryveryveryveryveryveryverylongwordthathasnoplacetobreakatallandgoesonandon")
+	w.until(5*time.Second, "document.querySelectorAll('.message').length === 2")
+	fits()
+	w.shot("31-phone-chat")
+	w.click("[data-view=devices]")
+	w.until(5*time.Second, "document.querySelectorAll('.device').length === 1")
+	fits()
+	w.shot("32-phone-devices")
+	dark("dark")
+	w.shot("33-phone-devices-dark")
+	w.click("[data-view=rooms]")
+	w.shot("34-phone-chat-dark")
+	w.do(chromedp.EmulateViewport(1280, 800))
+	fits()
+	w.shot("35-chat-dark")
+	w.click("[data-view=account]")
+	w.shot("36-account-dark")
+	w.click("#sign-out")
+	w.signedOut()
+	w.shot("37-sign-in-dark")
+	w.clean(anonymous)
+}

@@ -1,0 +1,219 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+	"github.com/stretchr/testify/require"
+)
+
+// tool finds a program by the path in env, else by one of names in PATH. Where
+// there is none the test is skipped, or fails when GATEWIRE_REQUIRE_TOOLS is 1.
+func tool(t *testing.T, env string, names ...string) string {
+	t.Helper()
+	if env != "" && os.Getenv(env) != "" {
+		names = []string{os.Getenv(env)}
+	}
+	for _, name := range names {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	message := "not installed: " + strings.Join(names, " or ")
+	if os.Getenv("GATEWIRE_REQUIRE_TOOLS") == "1" {
+		t.Fatal(message)
+	}
+	t.Skip(message)
+	return ""
+}
+
+// chrome is a headless Chromium with a profile of its own.
+type chrome struct{ ctx context.Context }
+
+// startChrome starts one; it ends with the test.
+func startChrome(t *testing.T) *chrome {
+	t.Helper()
+	path := tool(t, "CHROME", "chromium", "chromium-browser", "google-chrome")
+	allocator, cancel := chromedp.NewExecAllocator(context.Background(),
+		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.NoFirstRun, chromedp.NoDefaultBrowserCheck, chromedp.DisableGPU,
+		chromedp.Flag("headless", "new"),
+		chromedp.Flag("disable-quic", true),
+		chromedp.Flag("disable-background-networking", true),
+		chromedp.Flag("disable-component-update", true),
+		chromedp.Flag("disable-sync", true),
+		chromedp.Flag("disable-dev-shm-usage", true),
+		chromedp.Flag("mute-audio", true),
+		chromedp.WindowSize(1280, 800),
+		chromedp.WSURLReadTimeout(60*time.Second), // the machine may be busy
+	)
+	t.Cleanup(cancel)
+	ctx, end := chromedp.NewContext(allocator)
+	t.Cleanup(end)
+	require.NoError(t, chromedp.Do(ctx), "the browser starts")
+	return &chrome{ctx: ctx}
+}
+
+// window is one page in a browser context of its own: cookies and storage are
+// not shared with other windows.
+type window struct {
+	t   *testing.T
+	ctx context.Context
+
+	mu       sync.Mutex
+	problems []string // console errors and warnings, exceptions, failed requests
+}
+
+// open opens a window on url, which closes with the test.
+func (c *chrome) open(t *testing.T, url string) *window {
+	t.Helper()
+	w := &window{t: t}
+	ctx, cancel := chromedp.NewContext(c.ctx, chromedp.WithNewBrowserContext(), chromedp.WithListener(w.watch))
+	t.Cleanup(cancel)
+	w.ctx = ctx
+	require.NoError(t, chromedp.Do(ctx)) // without a time limit: that of the first call is the window's
+	_, err := chromedp.Call(ctx, network.Enable, network.EnableParams{})
+	require.NoError(t, err)
+	w.do(chromedp.Navigate(url))
+	return w
+}
+
+// watch notes whatever a person with the console open would call a fault.
+func (w *window) watch(event any) {
+	var problem string
+	switch e := event.(type) {
+	case *runtime.EventConsoleAPICalled:
+		if e.Type == "error" || e.Type == "warning" || e.Type == "assert" {
+			for _, arg := range e.Args {
+				problem += fmt.Sprintf("console %s: %s%s ", e.Type, arg.Value, arg.Description)
+			}
+		}
+	case *runtime.EventExceptionThrown:
+		problem = "exception: " + e.ExceptionDetails.Text
+		if e.ExceptionDetails.Exception != nil {
+			problem += " " + e.ExceptionDetails.Exception.Description
+		}
+	case *log.EventEntryAdded:
+		if e.Entry.Level == "error" || e.Entry.Level == "warning" {
+			problem = fmt.Sprintf("log %s: %s %s", e.Entry.Level, e.Entry.Text, e.Entry.URL)
+		}
+	case *network.EventResponseReceived:
+		if e.Response.Status >= 400 {
+			problem = fmt.Sprintf("response %d: %s", e.Response.Status, e.Response.URL)
+		}
+	case *network.EventLoadingFailed:
+		problem = fmt.Sprintf("request failed: %s %s", e.Type, e.ErrorText)
+	}
+	if problem == "" {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.problems = append(w.problems, problem)
+}
+
+// clean fails the test for any problem seen so far that expected doesn't
+// match, and forgets them.
+func (w *window) clean(expected ...string) {
+	w.t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+problems:
+	for _, problem := range w.problems {
+		for _, pattern := range expected {
+			if regexp.MustCompile(pattern).MatchString(problem) {
+				continue problems
+			}
+		}
+		w.t.Errorf("in the browser: %s", problem)
+	}
+	w.problems = nil
+}
+
+// do runs actions, all of them within 20 seconds.
+func (w *window) do(actions ...chromedp.Action[chromedp.Void]) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.ctx, 20*time.Second)
+	defer cancel()
+	if err := chromedp.Do(ctx, actions...); err != nil {
+		w.failed()
+		require.NoError(w.t, err)
+	}
+}
+
+// js evaluates an expression, waiting for it when it is a promise, into out
+// (nil: not looked at).
+func (w *window) js(expression string, out any) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.ctx, 20*time.Second)
+	defer cancel()
+	value, err := chromedp.Run(ctx, chromedp.Evaluate[[]byte](expression, chromedp.EvalAwaitPromise))
+	require.NoError(w.t, err, "%s", expression)
+	if out != nil {
+		require.NoError(w.t, json.Unmarshal(value, out), "%s = %s", expression, value)
+	}
+}
+
+// until waits for a JavaScript condition and returns how long it took.
+func (w *window) until(limit time.Duration, condition string) time.Duration {
+	w.t.Helper()
+	for begin := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		var met bool
+		w.js("!!("+condition+")", &met)
+		took := time.Since(begin)
+		if met {
+			return took
+		}
+		if took > limit {
+			w.failed()
+			require.Fail(w.t, "waited in vain", "%v for %s", limit, condition)
+		}
+	}
+}
+
+// shot saves a picture of the window in $SCREENSHOTS, where that is set.
+func (w *window) shot(name string) {
+	w.t.Helper()
+	if dir := os.Getenv("SCREENSHOTS"); dir != "" {
+		require.NoError(w.t, os.MkdirAll(dir, 0o755))
+		w.save(filepath.Join(dir, name+".png"))
+	}
+}
+
+// failed keeps a picture of what a failed step left, and says where.
+func (w *window) failed() {
+	w.t.Helper()
+	dir := os.Getenv("SCREENSHOTS")
+	if dir == "" {
+		dir = os.TempDir()
+	}
+	name := filepath.Join(dir, "failed-"+strings.ReplaceAll(w.t.Name(), "/", "-")+".png")
+	w.save(name)
+	w.t.Logf("the window as it was: %s", name)
+}
+
+func (w *window) save(name string) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.ctx, 20*time.Second)
+	defer cancel()
+	const still = `Promise.allSettled(document.getAnimations().filter((a) => a.effect.getComputedTiming().iterations < Infinity).map((a) => a.finished)).then(() => 0)`
+	_, _ = chromedp.Run(ctx, chromedp.Evaluate[chromedp.Void](still, chromedp.EvalAwaitPromise))
+	png, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
+	if err != nil {
+		w.t.Logf("no picture %s: %v", name, err)
+		return
+	}
+	require.NoError(w.t, os.WriteFile(name, png, 0o644))
+}
