@@ -3,6 +3,7 @@ package jwt_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -11,6 +12,15 @@ import (
 	"github.com/gatewire/gatewire/jwt"
 	"github.com/gatewire/gatewire/jwt/jwttest"
 )
+
+// table makes the keys and cases once: RSA keys take their time.
+var table = sync.OnceValues(func() (out struct {
+	jwttest.Trust
+	Cases []jwttest.Case
+}, err error) {
+	out.Trust, out.Cases, err = jwttest.Table(time.Now(), "http://lure.invalid/")
+	return out, err
+})
 
 func trusting(t testing.TB, trust jwttest.Trust) *jwt.Verifier[jwt.AccessClaims] {
 	t.Helper()
@@ -47,10 +57,10 @@ func TestAttacksAreRefusedForTheirReason(t *testing.T) {
 		"J8": {jwt.ErrSignature, jwt.ErrUnknownKey},
 		"J9": {jwt.ErrMalformed},
 	}
-	trust, cases, err := jwttest.Table(time.Now(), "http://lure.invalid/")
+	all, err := table()
 	require.NoError(t, err)
-	v := trusting(t, trust)
-	for _, c := range cases {
+	v := trusting(t, all.Trust)
+	for _, c := range all.Cases {
 		if c.Accept {
 			continue
 		}

@@ -10,21 +10,20 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatewire/gatewire/jwt"
-	"github.com/gatewire/gatewire/jwt/jwttest"
 )
 
 // Any text: no panic, and nothing is accepted that no trusted key has signed.
 func FuzzJ1_Verify(f *testing.F) {
-	trust, cases, err := jwttest.Table(time.Now(), "http://lure.invalid/")
+	all, err := table()
 	require.NoError(f, err)
 	accepted := map[string]bool{}
-	for _, c := range cases {
+	for _, c := range all.Cases {
 		accepted[c.Token] = c.Accept
 		if len(c.Token) < 2000 {
 			f.Add(c.Token)
 		}
 	}
-	v := trusting(f, trust)
+	v := trusting(f, all.Trust)
 	f.Fuzz(func(t *testing.T, raw string) {
 		tok, err := v.Verify(t.Context(), raw)
 		if err == nil && !accepted[raw] {
@@ -40,9 +39,9 @@ func FuzzJ1_Verify(f *testing.F) {
 // doubt, and what is returned is what any other parser finds in it.
 func FuzzJ2_Claims(f *testing.F) {
 	now := time.Now()
-	_, cases, err := jwttest.Table(now, "http://lure.invalid/")
+	all, err := table()
 	require.NoError(f, err)
-	for _, c := range cases {
+	for _, c := range all.Cases {
 		if parts := strings.Split(c.Token, "."); c.ID == "J2" && len(parts) == 3 && len(parts[1]) < 2000 {
 			f.Add(string(decode(f, strings.NewReplacer("+", "-", "/", "_", "=", "").Replace(parts[1]))))
 		}
@@ -95,9 +94,9 @@ func FuzzJ3_Header(f *testing.F) {
 
 // Any set: no panic, and every key that comes out has an id.
 func FuzzJ8_ParseJWKS(f *testing.F) {
-	trust, _, err := jwttest.Table(time.Now(), "http://lure.invalid/")
+	all, err := table()
 	require.NoError(f, err)
-	f.Add(trust.JWKS)
+	f.Add(all.JWKS)
 	f.Add([]byte(`{"keys":[{"kty":"RSA","n":"AQAB","e":"AA"}]}`))
 	f.Add([]byte(`{"keys":[{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}]}`))
 	f.Fuzz(func(t *testing.T, set []byte) {

@@ -304,6 +304,7 @@ func (k *kit) signatures() []Case {
 		{Name: "DER", Token: in + "." + b64(k.derES(in))},
 		{Name: "a byte short", Token: in + "." + b64(fixed[:63])},
 		{Name: "a byte long", Token: in + "." + b64(append(fixed[:64:64], 0))},
+		{Name: "a zero between r and s", Token: in + "." + b64(append(append(fixed[:32:32], 0), fixed[32:]...))},
 		{Name: "80 bytes", Token: in + "." + b64(append(make([]byte, 16), fixed...))},
 		{Name: "doubled", Token: in + "." + b64(append(fixed[:64:64], fixed...))},
 		{Name: "a bit flipped", Token: in + "." + b64(flipped)},
