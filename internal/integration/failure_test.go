@@ -118,6 +118,38 @@ func TestS25_BrokenDatabaseIsNeverAnAnswer(t *testing.T) {
 	}
 }
 
+// A list that breaks off is an error, not a shorter list.
+func TestS25_BrokenOffListsAreErrors(t *testing.T) {
+	spy, db := openSpy(t, sessionsql.SQLiteDSN(sqliteFile(t)))
+	s, a := sessionsOn(t, db), accountsOn(t, db)
+	furnish(t, s, a)
+	cursor := cursorOf(t, s)
+	ctx, now := t.Context(), time.Now()
+	for i := range 3 {
+		gone, dead := record(fmt.Sprintf("gone-%d", i), "gone"), record(fmt.Sprintf("dead-%d", i), "dead")
+		dead.Expires = now
+		require.NoError(t, s.Create(ctx, gone, session.AnyEpoch))
+		require.NoError(t, s.Create(ctx, dead, session.AnyEpoch))
+		_, err := s.End(ctx, gone.ID, session.ReasonSignedOut, now)
+		require.NoError(t, err)
+		require.NoError(t, s.Create(ctx, record(fmt.Sprintf("here-%d", i), "u1"), session.AnyEpoch))
+	}
+	require.NoError(t, a.AddKey(ctx, jwt.StoredKey{ID: "k2", Public: []byte{}, Sealed: []byte{}, Published: now}, "k1"))
+	before := dumpTables(t, db)
+	ops := operations(s, a, cursor)
+	for _, name := range []string{"EndedSince", "ListUser", "EndUser", "Reap", "Keys"} {
+		t.Run(name, func(t *testing.T) {
+			spy.cut = errors.New("connection reset")
+			done, err := ops[name](ctx)
+			broken := spy.cut
+			spy.cut = nil
+			couldNotTell(t, done, err)
+			require.ErrorIs(t, err, broken)
+			require.Equal(t, before, dumpTables(t, db))
+		})
+	}
+}
+
 // Each statement of each operation fails once, the commit too. The operation
 // then reports an error and has done nothing: the next try finds all as it was.
 func TestS25_FailureAtEveryStatementChangesNothing(t *testing.T) {

@@ -17,6 +17,7 @@ type spy struct {
 	mu   sync.Mutex
 	seen []statement
 	fail func(query string) error // nil: nothing fails
+	cut  error                    // not nil: what every result ends with, after its first row
 }
 
 type statement struct {
@@ -84,7 +85,25 @@ func (c *spyConn) QueryContext(ctx context.Context, query string, args []driver.
 	if err := c.spy.note(query, args); err != nil {
 		return nil, err
 	}
-	return c.Conn.(driver.QueryerContext).QueryContext(ctx, query, args)
+	rows, err := c.Conn.(driver.QueryerContext).QueryContext(ctx, query, args)
+	if err != nil || c.spy.cut == nil {
+		return rows, err
+	}
+	return &cutRows{Rows: rows, err: c.spy.cut}, nil
+}
+
+// cutRows is a result whose connection breaks after the first row.
+type cutRows struct {
+	driver.Rows
+	err error
+	n   int
+}
+
+func (r *cutRows) Next(dest []driver.Value) error {
+	if r.n++; r.n > 1 {
+		return r.err
+	}
+	return r.Rows.Next(dest)
 }
 
 func (c *spyConn) BeginTx(ctx context.Context, o driver.TxOptions) (driver.Tx, error) {
