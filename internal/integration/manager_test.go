@@ -120,7 +120,7 @@ func TestS28_TokensAreRandomAndLong(t *testing.T) {
 
 // Two processes' managers on one file: what one shows and ends is what the
 // other shows and learns of.
-func TestS22_S30_DevicesAcrossHandles(t *testing.T) {
+func TestS30_DevicesAcrossHandles(t *testing.T) {
 	file := sqliteFile(t)
 	here, there := managerOn(t, sessionsOn(t, openSQLite(t, file))), managerOn(t, sessionsOn(t, openSQLite(t, file)))
 	ctx := t.Context()

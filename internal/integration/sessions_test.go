@@ -261,7 +261,7 @@ func TestS25_LogRetention(t *testing.T) {
 
 // Every column comes back as it went in, with times in UTC whatever zone they
 // had.
-func TestS25_S29_RecordsComeBackExactly(t *testing.T) {
+func TestS29_RecordsComeBackExactly(t *testing.T) {
 	db := openSQLite(t, sqliteFile(t))
 	s := sessionsOn(t, db)
 	ctx := t.Context()

@@ -50,8 +50,8 @@ CREATE TABLE gatewire_session_head (
 );
 INSERT INTO gatewire_session_head (one, log, seq, pruned) VALUES (1, lower(hex(randomblob(8))), 0, 0);
 
--- A row for each user whose sessions were ended all at once. The epoch is a
--- number of the log, so no value is ever given out twice.
+-- A row for each user whose sessions were ended all at once; it stays. The
+-- epoch is a number of the log, so no value is ever given out twice.
 CREATE TABLE gatewire_session_epochs (
     user_id TEXT    NOT NULL PRIMARY KEY,
     epoch   INTEGER NOT NULL
