@@ -142,10 +142,10 @@ problems:
 	w.problems = nil
 }
 
-// do runs actions, all of them within 20 seconds.
+// do runs actions, all of them within a minute.
 func (w *window) do(actions ...chromedp.Action[chromedp.Void]) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(w.ctx, time.Minute)
 	defer cancel()
 	if err := chromedp.Do(ctx, actions...); err != nil {
 		w.failed()
@@ -157,7 +157,7 @@ func (w *window) do(actions ...chromedp.Action[chromedp.Void]) {
 // (nil: not looked at).
 func (w *window) js(expression string, out any) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(w.ctx, time.Minute)
 	defer cancel()
 	value, err := chromedp.Run(ctx, chromedp.Evaluate[[]byte](expression, chromedp.EvalAwaitPromise))
 	require.NoError(w.t, err, "%s", expression)
@@ -206,7 +206,7 @@ func (w *window) failed() {
 
 func (w *window) save(name string) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(w.ctx, time.Minute)
 	defer cancel()
 	const still = `Promise.allSettled(document.getAnimations().filter((a) => a.effect.getComputedTiming().iterations < Infinity).map((a) => a.finished)).then(() => 0)`
 	_, _ = chromedp.Run(ctx, chromedp.Evaluate[chromedp.Void](still, chromedp.EvalAwaitPromise))

@@ -112,12 +112,12 @@ export class Chat {
       if (past.epoch !== this.#epoch) { // another history: the numbers begin again
         this.#epoch = past.epoch;
         this.#seen.clear();
-        $('messages').replaceChildren();
+        for (const item of $('messages').querySelectorAll('.message')) item.dataset.offset = '0';
       }
       const missing = past.publications.reverse().filter(({ offset }) => !offset || !this.#seen.has(offset));
-      if (wasRecovering) this.#say('You were away for a while. Older messages may be missing.');
+      if (wasRecovering) this.#say('You were disconnected for a while. Messages may be missing here.');
       for (const publication of missing) this.#add(publication);
-      if ($('messages').childElementCount === 0) this.#say('No messages yet. Say hello!');
+      if ($('messages').childElementCount === 0) $('messages').append(h('li', { class: 'said empty' }, 'No messages yet. Say hello!'));
     } catch (error) {
       if (!stale() && this.#client.state === 'connected') toast(`The room could not be read: ${error instanceof Error ? error.message : error}`, 'error');
     } finally {
@@ -133,7 +133,7 @@ export class Chat {
     const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 80;
     const user = info?.user ?? '';
     const mine = user === this.#user.id;
-    const date = new Date(Math.min(Number(data.at) || Date.now(), Date.now()));
+    const date = sentAt(data.at);
 
     // Live messages are the newest; one from history that came late goes where its number says.
     const after = offset ? [...list.querySelectorAll('.message')].find((item) => Number(item.dataset.offset) > offset) : undefined;
@@ -161,7 +161,7 @@ export class Chat {
   #say(text) {
     const list = $('messages');
     const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 80;
-    list.append(h('li', { class: list.childElementCount === 0 ? 'said empty' : 'said' }, text));
+    list.append(h('li', { class: 'said' }, text));
     if (atEnd) list.scrollTop = list.scrollHeight;
   }
 
@@ -231,6 +231,12 @@ export class Chat {
       toast(`Not sent: ${error instanceof Error ? error.message : error}`, 'error');
     }
   }
+}
+
+/** When a message says it was sent, where that can be. @param {unknown} at */
+function sentAt(at) {
+  const now = Date.now();
+  return new Date(typeof at === 'number' && at > now - 86400000 && at < now ? at : now);
 }
 
 /** @param {import('/client/realtime.js').Info} info */
