@@ -187,16 +187,16 @@ func (l *Login) exchange(ctx context.Context, meta *metadata, f *flow, code stri
 
 // thenFailure reads what a LoginFunc's error says to the user.
 func thenFailure(err error) *failure {
-	f := &failure{status: http.StatusServiceUnavailable, message: messageOurs, reason: err}
 	var told interface {
 		UserMessage() string
 		HTTPStatus() int
 	}
-	if errors.As(err, &told) {
-		f.message = told.UserMessage()
-		if status := told.HTTPStatus(); status >= 400 && status <= 599 {
-			f.status = status
-		}
+	if !errors.As(err, &told) {
+		return &failure{status: http.StatusServiceUnavailable, message: messageOurs, reason: err, retryAfter: 5 * time.Second}
+	}
+	f := &failure{status: told.HTTPStatus(), message: told.UserMessage(), reason: err}
+	if f.status < 400 || f.status > 599 {
+		f.status = http.StatusServiceUnavailable
 	}
 	return f
 }

@@ -73,6 +73,7 @@ var faultTable = map[oidctest.Fault]struct {
 	oidctest.MissingAuthTime: {403, "no auth_time"},
 	oidctest.WrongACR:        {403, "acr is none"},
 	oidctest.TextVerified:    {200, ""}, // but not verified: TestO14_OnlyJSONTrueVerifies
+	oidctest.MissingVerified: {200, ""},
 	oidctest.NoIDToken:       {502, "holds no ID token"},
 
 	oidctest.AlgNone:         {403, "unexpected signature algorithm"},

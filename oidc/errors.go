@@ -60,5 +60,5 @@ func asFailure(err error) *failure {
 	if errors.As(err, &f) {
 		return f
 	}
-	return &failure{status: http.StatusServiceUnavailable, message: messageOurs, reason: err}
+	return &failure{status: http.StatusServiceUnavailable, message: messageOurs, reason: err, retryAfter: 5 * time.Second}
 }

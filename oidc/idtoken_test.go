@@ -191,6 +191,17 @@ func TestO14_VerifiedBelongsToItsAddress(t *testing.T) {
 	require.False(t, w.signedIn()[0].EmailVerified)
 }
 
+func TestO14_UserInfoCompletesTheSameAddress(t *testing.T) {
+	w := newWorld(t, setup{})
+	w.op.Inject(oidctest.MissingVerified)
+	require.Equal(t, 200, w.browser().signIn("/").status)
+	require.True(t, w.signedIn()[0].EmailVerified, "UserInfo says it of the same address")
+	w.op.Inject(oidctest.UserInfoOtherEmail)
+	require.Equal(t, 200, w.browser().signIn("/").status)
+	require.Equal(t, "alice@example.com", w.signedIn()[1].Email)
+	require.False(t, w.signedIn()[1].EmailVerified, "and here of another one")
+}
+
 func TestProfileIsPlain(t *testing.T) {
 	for in, want := range map[string]string{
 		"https://cdn.example/a.png": "https://cdn.example/a.png", "javascript:alert(1)": "", "http://x.example/a": "",

@@ -39,8 +39,9 @@ const (
 	CriticalHeader  Fault = "id-token-crit"
 	StaleAuthTime   Fault = "id-token-stale-auth-time" // a day ago; refused when max_age was asked for
 	MissingAuthTime Fault = "id-token-missing-auth-time"
-	WrongACR        Fault = "id-token-wrong-acr" // refused when acr_values was asked for
-	TextVerified    Fault = "id-token-text-email-verified"
+	WrongACR        Fault = "id-token-wrong-acr"              // refused when acr_values was asked for
+	TextVerified    Fault = "id-token-text-email-verified"    // to be accepted, as not verified
+	MissingVerified Fault = "id-token-missing-email-verified" // to be accepted; UserInfo may say it
 	NoIDToken       Fault = "id-token-none-at-all"
 )
 

@@ -141,6 +141,7 @@ var tokenFaults = map[Fault]func(d *draft){
 	MissingAuthTime: func(d *draft) { delete(d.claims, "auth_time") },
 	WrongACR:        func(d *draft) { d.claims["acr"] = "0" },
 	TextVerified:    func(d *draft) { d.claims["email_verified"] = "true" },
+	MissingVerified: func(d *draft) { delete(d.claims, "email_verified") },
 	NoKeyID:         func(d *draft) { delete(d.header, "kid") },
 
 	AlgNone: nil, HMACSecret: nil, HMACPublicKey: nil, BadSignature: nil, UnknownKey: nil, EncryptionKey: nil, OtherAlgKey: nil,
