@@ -224,6 +224,14 @@ func TestS14_ResponseWriter(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, 2, s.Data().N, "what was written before a hijack is saved")
 
+		w := httptest.NewRecorder()
+		m.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			require.NoError(t, m.Renew(w, r))
+			w.WriteHeader(http.StatusSwitchingProtocols)
+			require.NotEmpty(t, w.Header().Get("Set-Cookie"), "101 is a final response, and carries the cookie")
+		})).ServeHTTP(w, b.request())
+		b.keep(w.Result())
+
 		resp, err := srv.Client().Get(srv.URL + "/login")
 		require.NoError(t, err)
 		require.Equal(t, http.StatusInternalServerError, resp.StatusCode)

@@ -98,6 +98,19 @@ func TestS2_SignInRenews(t *testing.T) {
 	require.Error(t, m.Login(httptest.NewRecorder(), b.request(), ""), "no user")
 }
 
+func TestS2_WhatTheRequestWroteIsCarried(t *testing.T) {
+	m := newManager(t, nil, session.Options{})
+	b := newBrowser(m)
+	b.do(func(w http.ResponseWriter, r *http.Request) {
+		require.NoError(t, m.Update(r.Context(), increment))
+		require.NoError(t, m.Login(w, r, "u1"))
+		require.NoError(t, m.Update(r.Context(), increment))
+	})
+	s, err := b.who()
+	require.NoError(t, err)
+	require.Equal(t, 2, s.Data().N)
+}
+
 func TestS10_DeletionCookie(t *testing.T) {
 	shape := session.Cookie{Name: "__Secure-sid", Path: "/app", Domain: "app.example", SameSite: http.SameSiteStrictMode}
 	m := newManager(t, nil, session.Options{Cookie: shape})
