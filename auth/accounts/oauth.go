@@ -2,6 +2,7 @@ package accounts
 
 import (
 	"errors"
+	"math"
 	"net/http"
 	"net/url"
 	"strings"
@@ -21,7 +22,7 @@ type tokenJSON struct {
 func tokenResponse(t AccessToken) tokenJSON {
 	return tokenJSON{
 		AccessToken: t.Reveal(), TokenType: "Bearer",
-		ExpiresIn: max(0, int(time.Until(t.expires).Round(time.Second)/time.Second)),
+		ExpiresIn: max(0, int(math.Ceil(time.Until(t.expires).Seconds()))),
 		Scope:     strings.Join(t.scopes, " "),
 	}
 }

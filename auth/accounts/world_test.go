@@ -67,6 +67,7 @@ func newWorld(t *testing.T, change ...func(*worldOptions)) *world {
 			w.events = append(w.events, e)
 		},
 	}}
+	o.password.MaxWait = time.Minute // the machine may be busy with other tests
 	for _, f := range change {
 		f(&o)
 	}
@@ -82,7 +83,7 @@ func newWorld(t *testing.T, change ...func(*worldOptions)) *world {
 	require.NoError(t, err)
 	keys, _, err := seal.Generate("test")
 	require.NoError(t, err)
-	ring, err := jwt.NewRing(jwt.NewMemoryKeyStore(), keys, nil)
+	ring, err := jwt.NewRing(jwt.NewMemoryKeyStore(), keys, &jwt.RingOptions{Logger: log})
 	require.NoError(t, err)
 	w.verifier, err = jwt.NewVerifier[jwt.AccessClaims](jwt.AccessToken(w.base, w.base), ring, nil)
 	require.NoError(t, err)
@@ -98,7 +99,7 @@ func newWorld(t *testing.T, change ...func(*worldOptions)) *world {
 	return w
 }
 
-// logs returns what was logged.
+// kinds are those of the events so far.
 func (w *world) kinds() (kinds []accounts.EventKind) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
