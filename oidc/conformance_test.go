@@ -314,3 +314,14 @@ func TestO2_RemovedKeyIsGone(t *testing.T) {
 		require.Equal(t, before+1, w.op.Asked(oidctest.Keys), "the set is replaced each hour")
 	})
 }
+
+func TestO2_EndpointsAreHTTPS(t *testing.T) {
+	for _, name := range []string{"authorization_endpoint", "token_endpoint", "jwks_uri", "userinfo_endpoint"} {
+		// Also on loopback, when the issuer is not there itself.
+		for _, bad := range []string{"http://127.0.0.1:9/x", "http://op.example/x", "file:///etc/passwd", "https://u:p@op.example/", "https://op.example/#f"} {
+			w := newWorld(t, setup{op: oidctest.Options{Metadata: map[string]any{name: bad}}})
+			require.Equal(t, 502, w.browser().signIn("/").status, "%s %s", name, bad)
+			require.Contains(t, w.logged(), name)
+		}
+	}
+}
