@@ -120,7 +120,8 @@ func (m *Manager[D]) EndedSince(ctx context.Context, cursor string) (ids []strin
 const endedBatch = 1000
 
 // OnEnd has f called for every session that this manager ends, at once and
-// from the goroutine that ended it: f must not block. It is fast, not sure;
+// from the goroutine that ended it: f must not block, and must not use the
+// session of the request that ended it. It is fast, not sure;
 // sessions that other processes end are in [Manager.EndedSince] alone.
 func (m *Manager[D]) OnEnd(f func(sessionID, userID, reason string)) (cancel func()) {
 	return m.hooks.add(f)

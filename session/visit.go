@@ -16,8 +16,8 @@ const maxCookies = 4
 
 var errTooManyCookies = errors.New("session: too many cookies of one name to look them all up")
 
-// visit is one request's view of its cookie session. Its mutex is not held
-// while a function of the host runs.
+// visit is one request's view of its cookie session. Its mutex is held while the
+// store is asked and while hooks run, but not while a function given to Update does.
 type visit[D any] struct {
 	m      *Manager[D]
 	values []string // of the cookies with our name, each once
