@@ -141,6 +141,19 @@ func TestBrowserTwoPeopleChat(t *testing.T) {
 	ada.reads("welcome back")
 	require.Equal(t, "4", count(ada, ".message"))
 
+	// The same client with an access token beside the cookie.
+	var echoed int
+	ada.js(`import('/client/realtime.js').then(async ({ Client }) => {
+		const client = new Client('/realtime', {
+			getToken: async () => (await (await fetch('/auth/session/token', { method: 'POST' })).json()).access_token,
+		});
+		client.connect();
+		const answer = await client.rpc('echo', 5);
+		client.close();
+		return answer;
+	})`, &echoed)
+	require.Equal(t, 5, echoed)
+
 	// Another room, and back.
 	bob.do(chromedp.SendKeys(chromedp.CSS("#room-name"), "Engine Room\r"))
 	bob.until(patience, "document.querySelector('#room-title').textContent === '#engine-room' && document.querySelector('#people-count').textContent === '1'")

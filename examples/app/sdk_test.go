@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +13,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatewire/gatewire/jwt"
+	"github.com/gatewire/gatewire/realtime"
+	"github.com/gatewire/gatewire/session"
 )
 
 // npmInstall installs packages, by exact version, into a folder of the test.
@@ -30,20 +37,60 @@ func npmInstall(t *testing.T, packages ...string) (dir string) {
 	return dir
 }
 
-// Centrifuge's official JavaScript SDK, as it is published, works with the hub.
-func TestR17_JavaScriptSDK(t *testing.T) {
+// runSDK runs a script of testdata beside Centrifuge's official SDK, as it is
+// published, and requires so many lines that say ok.
+func runSDK(t *testing.T, name, url string, lines int) {
+	t.Helper()
 	node := tool(t, "", "node")
 	dir := npmInstall(t, "centrifuge@5.8.0", "ws@8.23.0")
-	script, err := os.ReadFile("testdata/sdk.mjs")
+	script, err := os.ReadFile(filepath.Join("testdata", name))
 	require.NoError(t, err)
-	name := filepath.Join(dir, "sdk.mjs") // beside its modules
-	require.NoError(t, os.WriteFile(name, script, 0o600))
-
-	app := start(t)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	path := filepath.Join(dir, name) // beside its modules
+	require.NoError(t, os.WriteFile(path, script, 0o600))
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, node, name, app.url).CombinedOutput()
+	out, err := exec.CommandContext(ctx, node, path, url).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	t.Logf("%s", out)
-	require.Equal(t, 11, strings.Count(string(out), "ok "), "%s", out)
+	require.Equal(t, lines, strings.Count(string(out), "ok "), "%s", out)
+}
+
+func TestR17_JavaScriptSDK(t *testing.T) {
+	runSDK(t, "sdk.mjs", start(t).url, 11)
+}
+
+// The app's access tokens live for minutes; these live for three seconds.
+func TestR17_JavaScriptSDKRefreshes(t *testing.T) {
+	sessions, err := session.New[struct{}](session.NewMemoryStore(nil), nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = sessions.Close() })
+	_, who, err := sessions.BeginToken(t.Context(), session.Start{UserID: "ada"})
+	require.NoError(t, err)
+	sealing, _, err := jwt.GenerateSealingKeys("1")
+	require.NoError(t, err)
+	ring, err := jwt.NewRing(jwt.NewMemoryKeyStore(), sealing, nil)
+	require.NoError(t, err)
+	profile := jwt.AccessToken("https://app.example", "https://app.example")
+	issuer, err := jwt.NewIssuer(profile, ring, 3*time.Second)
+	require.NoError(t, err)
+	verifier, err := jwt.NewVerifier[jwt.AccessClaims](profile, ring, &jwt.VerifierOptions{Skew: -1})
+	require.NoError(t, err)
+	hub, err := realtime.New("https://app.example", realtime.Via(verifier.Authenticate), sessions, realtime.Rules{"room:": inRoom},
+		&realtime.Options{RPC: map[string]realtime.RPCFunc{"echo": echo}})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = hub.Close() })
+
+	mux := http.NewServeMux()
+	mux.Handle("/realtime", hub)
+	mux.HandleFunc("GET /token", func(w http.ResponseWriter, r *http.Request) {
+		token, _, err := issuer.Issue(r.Context(), jwt.AccessClaims{Subject: who.UserID(), SessionID: who.SessionID(), ClientID: "sdk"})
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		_, _ = io.WriteString(w, token)
+	})
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
+	runSDK(t, "sdk_refresh.mjs", server.URL, 3)
 }

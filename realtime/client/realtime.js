@@ -23,7 +23,7 @@
  *   connected   {client, data}          the connection's id and what the server sent along
  *   closed      {code, reason}          over, once
  *   message     {data}                  sent by the server to this user or connection
- *   publication {channel, data, …}      of a channel without a Subscription here (subscribed by the server)
+ *   publication {channel, data, …}      of a channel the server subscribed this connection to; not recovered
  *   error       {error}                 something failed and will be tried again
  * Events of Subscription:
  *   subscribed   {recovered, wasRecovering, data}   wasRecovering && !recovered: messages are missing, read history()
