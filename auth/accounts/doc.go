@@ -1,2 +1,57 @@
-// Package accounts is an account system: sign-up, sign-in, sessions, tokens.
+// Package accounts is an account system made of the packages password, session,
+// jwt and oidc: sign-up and sign-in with a password or a provider, cookie
+// sessions, access and refresh tokens, "your devices", password change, with
+// limits against guessing. It joins a program's own mux and stores.
+//
+// Begin with [New] and [Service.Mount]:
+//
+//	service, err := accounts.New(sessions, accounts.Config{
+//		BaseURL: "https://app.example", Users: users, Passwords: passwords, Ring: ring,
+//	}, &accounts.Options{Providers: []*oidc.Provider{oidc.Google(id, secret)}})
+//	if err != nil {
+//		return err
+//	}
+//	service.Mount(mux)
+//	signedIn := auth.Require(auth.AuthenticatorFunc(service.Authenticate))
+//	mux.Handle("GET /orders", signedIn(orders))
+//
+// The routes are thin: everything they do is a method, such as
+// [Service.Register], [Service.Login] and [Service.LoginWith]. These return a
+// [SignIn], somebody who has proved who they are; only [SignIn.Cookie] and
+// [SignIn.Tokens] make a session of it, through one private function that asks
+// whatever else must hold. There is no way to a session around it.
+//
+// # Security considerations
+//
+// The session is the root of trust: access tokens are refused here as soon as
+// their session has ended. Services that verify them by JWKS alone take them
+// until they expire. An access token can be exchanged for nothing.
+//
+// A sign-in reads the user's epoch before it reads what it checks, so a change
+// of password, or disabling the account, at any time during it wins.
+//
+// A provider's email address never finds an account; (issuer, subject) does. An
+// address that has an account is refused even when the provider vouches for it,
+// since whoever made the account may not own the mailbox. [User.EmailVerified]
+// says what the provider said; don't give rights for an address without it.
+//
+// Unknown addresses and wrong passwords look the same in answer and time. Sign-up
+// tells that an address is taken, which only a mailer can hide. Failed sign-ins
+// are limited, see [Limits]; nobody can lock another out. Behind a proxy set
+// Options.TrustedProxies, or all clients share the limits of one address. With
+// several nodes share a [Limiter], or each node has limits of its own.
+//
+// State-changing requests are taken from Config.BaseURL and
+// Options.AllowedOrigins alone, except a provider's form_post callback, which its
+// state guards: don't put that one behind a check of Origin. Bodies are read
+// strictly, so that nothing in front of this program can read them in another way.
+//
+// A store, limiter or hasher that fails is 503. Events and logs hold no secret and
+// no address of mail.
+//
+// # Not included
+//
+// Mail (verification, password reset), linking a provider to an account, second
+// factors, provider and back-channel logout, and administration beyond
+// [Service.SetDisabled].
 package accounts
