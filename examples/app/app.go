@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -131,9 +132,18 @@ func newApp(ctx context.Context, cfg config, log *slog.Logger) (_ *app, err erro
 	return a, nil
 }
 
-// openSQLite opens file, or a database in memory, which lives in one
-// connection that is never closed.
+// openSQLite opens file, made with mode 0600 where it is new, or a database in
+// memory, which lives in one connection that is never closed.
 func openSQLite(file string) (*sql.DB, error) {
+	if file != ":memory:" {
+		f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o600)
+		if err != nil {
+			return nil, fmt.Errorf("DATABASE_URL: %w", err)
+		}
+		if err := f.Close(); err != nil {
+			return nil, fmt.Errorf("DATABASE_URL: %w", err)
+		}
+	}
 	db, err := sql.Open("sqlite", sessionsql.SQLiteDSN(file))
 	if err != nil {
 		return nil, fmt.Errorf("DATABASE_URL: %w", err)

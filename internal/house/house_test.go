@@ -26,7 +26,7 @@ var allowed = map[string][]string{
 	"password/internal/nfc":      {},
 	"session":                    {},
 	"session/sessiontest":        {"session"},
-	"session/sqlstore":           {"session"},
+	"session/sqlstore":           {"session", "internal/sqldb"},
 	"jwt":                        {"internal/seal"},
 	"jwt/jwttest":                {"jwt"},
 	"oidc":                       {"internal/seal"},
@@ -36,9 +36,10 @@ var allowed = map[string][]string{
 	"auth":                       {},
 	"auth/authtest":              {"auth"},
 	"auth/accounts":              {"auth", "password", "session", "jwt", "oidc", "internal/seal"},
-	"auth/accounts/sqlstore":     {"auth/accounts", "password", "jwt"},
+	"auth/accounts/sqlstore":     {"auth/accounts", "password", "jwt", "internal/sqldb"},
 	"auth/accounts/accountstest": {"auth/accounts", "password"},
 	"internal/seal":              {},
+	"internal/sqldb":             {},
 	"internal/house":             {},
 }
 

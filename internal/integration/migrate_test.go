@@ -1,8 +1,6 @@
 package integration_test
 
 import (
-	"bytes"
-	"os"
 	"sync"
 	"testing"
 
@@ -80,13 +78,4 @@ func TestMigrateIsAllOrNothing(t *testing.T) {
 	_, err = db.Exec(`DROP TABLE gatewire_session_epochs`)
 	require.NoError(t, err)
 	require.NoError(t, s.Migrate(t.Context()))
-}
-
-// The two stores share this file by copy, because they share no import.
-func TestStoresShareDatabaseFile(t *testing.T) {
-	a, err := os.ReadFile("../../session/sqlstore/database.go")
-	require.NoError(t, err)
-	b, err := os.ReadFile("../../auth/accounts/sqlstore/database.go")
-	require.NoError(t, err)
-	require.True(t, bytes.Equal(a, b), "database.go differs: copy one over the other")
 }

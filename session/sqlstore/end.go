@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gatewire/gatewire/internal/sqldb"
 	"github.com/gatewire/gatewire/session"
 )
 
@@ -25,14 +26,14 @@ const maxReap = 1 << 20
 // End implements [session.Store].
 func (s *Store) End(ctx context.Context, id string, reason session.Reason, at time.Time) (bool, error) {
 	var ended []session.Ended
-	err := s.db.tx(ctx, "end", func(tx *sql.Tx) (err error) {
+	err := s.db.Tx(ctx, "end", func(tx *sql.Tx) (err error) {
 		seq, err := lock(ctx, tx)
 		if err != nil {
 			return err
 		}
 		ended, err = end(ctx, tx, seq, logOne, seq, string(reason), micros(at), id)
 		if err == nil && len(ended) == 0 {
-			return errUnchanged
+			return sqldb.ErrUnchanged
 		}
 		return err
 	})
@@ -42,7 +43,7 @@ func (s *Store) End(ctx context.Context, id string, reason session.Reason, at ti
 // EndUser implements [session.Store].
 func (s *Store) EndUser(ctx context.Context, userID, exceptID string, reason session.Reason, at time.Time) ([]session.Ended, error) {
 	var ended []session.Ended
-	err := s.db.tx(ctx, "end user", func(tx *sql.Tx) error {
+	err := s.db.Tx(ctx, "end user", func(tx *sql.Tx) error {
 		seq, err := lock(ctx, tx)
 		if err != nil {
 			return err
@@ -67,7 +68,7 @@ func (s *Store) EndUser(ctx context.Context, userID, exceptID string, reason ses
 func (s *Store) Reap(ctx context.Context, now time.Time, limit int) ([]session.Ended, error) {
 	limit = min(max(limit, 0), maxReap) // to SQLite a negative limit is none
 	var ended []session.Ended
-	err := s.db.tx(ctx, "reap", func(tx *sql.Tx) error {
+	err := s.db.Tx(ctx, "reap", func(tx *sql.Tx) error {
 		seq, err := lock(ctx, tx)
 		if err != nil {
 			return err
@@ -78,7 +79,7 @@ func (s *Store) Reap(ctx context.Context, now time.Time, limit int) ([]session.E
 		}
 		pruned, err := prune(ctx, tx, micros(now.Add(-keepLog)), 2*limit+pruneBatch)
 		if err == nil && len(ended) == 0 && !pruned {
-			return errUnchanged
+			return sqldb.ErrUnchanged
 		}
 		return err
 	})
@@ -91,7 +92,7 @@ func (s *Store) Reap(ctx context.Context, now time.Time, limit int) ([]session.E
 // lock makes this transaction the only one that ends sessions and returns the
 // last number of the log.
 func lock(ctx context.Context, tx *sql.Tx) (seq int64, err error) {
-	n, err := affected(tx.ExecContext(ctx, lockHead))
+	n, err := sqldb.Affected(tx.ExecContext(ctx, lockHead))
 	if err != nil {
 		return 0, err
 	}
@@ -104,7 +105,7 @@ func lock(ctx context.Context, tx *sql.Tx) (seq int64, err error) {
 
 // end logs what the statement selects, from seq+1 on, and removes it.
 func end(ctx context.Context, tx *sql.Tx, seq int64, logStatement string, args ...any) ([]session.Ended, error) {
-	n, err := affected(tx.ExecContext(ctx, logStatement, args...))
+	n, err := sqldb.Affected(tx.ExecContext(ctx, logStatement, args...))
 	if err != nil || n == 0 {
 		return nil, err
 	}
@@ -119,7 +120,7 @@ func end(ctx context.Context, tx *sql.Tx, seq int64, logStatement string, args .
 		return nil, err
 	}
 	ended := make([]session.Ended, 0, n)
-	err = each(rows, func(rows *sql.Rows) error {
+	err = sqldb.Each(rows, func(rows *sql.Rows) error {
 		var e session.Ended
 		var reason string
 		var at int64
@@ -143,7 +144,7 @@ func prune(ctx context.Context, tx *sql.Tx, before int64, limit int) (bool, erro
 	}
 	var upTo int64
 	kept := false
-	err = each(rows, func(rows *sql.Rows) error {
+	err = sqldb.Each(rows, func(rows *sql.Rows) error {
 		var seq, at int64
 		if err := rows.Scan(&seq, &at); err != nil {
 			return err
@@ -166,7 +167,7 @@ func prune(ctx context.Context, tx *sql.Tx, before int64, limit int) (bool, erro
 // Epoch implements [session.Store].
 func (s *Store) Epoch(ctx context.Context, userID string) (uint64, error) {
 	var epoch int64
-	if _, err := s.db.row(ctx, "epoch", userEpoch, []any{userID}, []any{&epoch}); err != nil {
+	if _, err := s.db.Row(ctx, "epoch", userEpoch, []any{userID}, []any{&epoch}); err != nil {
 		return 0, err
 	}
 	return uint64(epoch), nil
@@ -190,7 +191,7 @@ func (s *Store) EndedSince(ctx context.Context, cursor string, limit int) ([]ses
 		head, pruned int64
 		last         int64
 	)
-	err := s.db.rows(ctx, "ended since", endedSince, []any{after, limit},
+	err := s.db.Rows(ctx, "ended since", endedSince, []any{after, limit},
 		func() { ended, name, last = nil, "", after },
 		func(rows *sql.Rows) error {
 			var seq, at sql.NullInt64
@@ -209,7 +210,7 @@ func (s *Store) EndedSince(ctx context.Context, cursor string, limit int) ([]ses
 	case err != nil:
 		return nil, "", err
 	case name == "":
-		return nil, "", s.db.wrap("ended since", errors.New("the head of the log is missing"))
+		return nil, "", s.db.Wrap("ended since", errors.New("the head of the log is missing"))
 	case cursor == "":
 		return nil, formatCursor(name, head), nil
 	case log != name || after > head || after < pruned:

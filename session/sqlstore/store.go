@@ -7,13 +7,14 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/gatewire/gatewire/internal/sqldb"
 	"github.com/gatewire/gatewire/session"
 )
 
 // Store is a [session.Store] in an SQL database. It is safe for concurrent
 // use, and for use by several processes on one database.
 type Store struct {
-	db database
+	db sqldb.DB
 }
 
 var _ session.Store = (*Store)(nil)
@@ -31,11 +32,11 @@ func New(db *sql.DB, d Dialect) (*Store, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	return &Store{db: database{
-		db:      db,
-		dialect: d,
-		name:    "session/sqlstore",
-		own:     []error{session.ErrExists, session.ErrNotFound, session.ErrConflict, session.ErrEpoch, session.ErrCursorLost},
+	return &Store{db: sqldb.DB{
+		DB:         db,
+		Migrations: d.Migrations(),
+		Name:       "session/sqlstore",
+		Own:        []error{session.ErrExists, session.ErrNotFound, session.ErrConflict, session.ErrEpoch, session.ErrCursorLost},
 	}}, nil
 }
 
@@ -43,7 +44,7 @@ func New(db *sql.DB, d Dialect) (*Store, error) {
 // may be called at every start, by any number of processes at once. A schema
 // that is newer than this package knows is an error.
 func (s *Store) Migrate(ctx context.Context) error {
-	return s.db.migrate(ctx, "gatewire_session_schema")
+	return s.db.Migrate(ctx, "gatewire_session_schema")
 }
 
 // Create implements [session.Store].
@@ -51,10 +52,10 @@ func (s *Store) Create(ctx context.Context, rec session.Record, epoch uint64) er
 	rec.Rev = 1
 	args, err := values(rec)
 	if err != nil {
-		return s.db.wrap("create", err)
+		return s.db.Wrap("create", err)
 	}
-	return s.db.tx(ctx, "create", func(tx *sql.Tx) error {
-		n, err := affected(tx.ExecContext(ctx, insertSession, args...))
+	return s.db.Tx(ctx, "create", func(tx *sql.Tx) error {
+		n, err := sqldb.Affected(tx.ExecContext(ctx, insertSession, args...))
 		if err != nil {
 			return err
 		}
@@ -96,13 +97,13 @@ func (s *Store) ByID(ctx context.Context, id string) (session.Record, bool, erro
 
 func (s *Store) one(ctx context.Context, op, query string, arg any) (session.Record, bool, error) {
 	var r row
-	found, err := s.db.row(ctx, op, query, []any{arg}, r.dest())
+	found, err := s.db.Row(ctx, op, query, []any{arg}, r.dest())
 	if err != nil || !found {
 		return session.Record{}, false, err
 	}
 	rec, err := r.record()
 	if err != nil {
-		return session.Record{}, false, s.db.wrap(op, err)
+		return session.Record{}, false, s.db.Wrap(op, err)
 	}
 	return rec, true, nil
 }
@@ -110,7 +111,7 @@ func (s *Store) one(ctx context.Context, op, query string, arg any) (session.Rec
 // ListUser implements [session.Store].
 func (s *Store) ListUser(ctx context.Context, userID string) ([]session.Record, error) {
 	var list []session.Record
-	err := s.db.rows(ctx, "list", sessionsOfUser, []any{userID},
+	err := s.db.Rows(ctx, "list", sessionsOfUser, []any{userID},
 		func() { list = nil },
 		func(rows *sql.Rows) error {
 			var r row
@@ -134,9 +135,9 @@ func (s *Store) Replace(ctx context.Context, old session.Key, rec session.Record
 	rec.Rev = ifRev + 1
 	args, err := values(rec)
 	if err != nil {
-		return s.db.wrap("replace", err)
+		return s.db.Wrap("replace", err)
 	}
-	n, err := s.db.exec(ctx, "replace", replaceSession, append(args[createColumns:], old[:], int64(ifRev))...)
+	n, err := s.db.Exec(ctx, "replace", replaceSession, append(args[createColumns:], old[:], int64(ifRev))...)
 	if err != nil {
 		return err
 	}
@@ -146,7 +147,7 @@ func (s *Store) Replace(ctx context.Context, old session.Key, rec session.Record
 	// Which of the two it is may have changed by now; either is true of a
 	// moment within this call.
 	var there bool
-	if _, err := s.db.row(ctx, "replace", hasSession, []any{old[:]}, []any{&there}); err != nil {
+	if _, err := s.db.Row(ctx, "replace", hasSession, []any{old[:]}, []any{&there}); err != nil {
 		return err
 	}
 	if there {
@@ -157,6 +158,6 @@ func (s *Store) Replace(ctx context.Context, old session.Key, rec session.Record
 
 // Touch implements [session.Store].
 func (s *Store) Touch(ctx context.Context, key session.Key, seen, idleExpires time.Time) error {
-	_, err := s.db.exec(ctx, "touch", touchSession, key[:], micros(seen), micros(idleExpires))
+	_, err := s.db.Exec(ctx, "touch", touchSession, key[:], micros(seen), micros(idleExpires))
 	return err
 }

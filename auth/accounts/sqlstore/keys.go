@@ -11,7 +11,7 @@ import (
 // Keys implements [jwt.KeyStore].
 func (s *Store) Keys(ctx context.Context) ([]jwt.StoredKey, error) {
 	var keys []jwt.StoredKey
-	err := s.db.rows(ctx, "keys", allKeys, nil,
+	err := s.db.Rows(ctx, "keys", allKeys, nil,
 		func() { keys = nil },
 		func(rows *sql.Rows) error {
 			var k jwt.StoredKey
@@ -34,7 +34,7 @@ func (s *Store) Keys(ctx context.Context) ([]jwt.StoredKey, error) {
 
 // AddKey implements [jwt.KeyStore].
 func (s *Store) AddKey(ctx context.Context, k jwt.StoredKey, newest string) error {
-	n, err := s.db.exec(ctx, "add key", addKey, k.ID, k.Algorithm, k.Public, k.Sealed,
+	n, err := s.db.Exec(ctx, "add key", addKey, k.ID, k.Algorithm, k.Public, k.Sealed,
 		k.Published.UnixMicro(), k.Signs.UnixMicro(), k.Retires.UnixMicro(), k.Gone.UnixMicro(), newest)
 	if err == nil && n == 0 {
 		return jwt.ErrKeyConflict
@@ -44,6 +44,6 @@ func (s *Store) AddKey(ctx context.Context, k jwt.StoredKey, newest string) erro
 
 // RemoveKey implements [jwt.KeyStore].
 func (s *Store) RemoveKey(ctx context.Context, id string) error {
-	_, err := s.db.exec(ctx, "remove key", removeKey, id)
+	_, err := s.db.Exec(ctx, "remove key", removeKey, id)
 	return err
 }

@@ -7,13 +7,14 @@ import (
 	"fmt"
 
 	"github.com/gatewire/gatewire/auth/accounts"
+	"github.com/gatewire/gatewire/internal/sqldb"
 	"github.com/gatewire/gatewire/jwt"
 )
 
 // Store is an [accounts.Store] and a [jwt.KeyStore] in an SQL database. It is
 // safe for concurrent use, and for use by several processes on one database.
 type Store struct {
-	db database
+	db sqldb.DB
 }
 
 var (
@@ -34,11 +35,11 @@ func New(db *sql.DB, d Dialect) (*Store, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	return &Store{db: database{
-		db:      db,
-		dialect: d,
-		name:    "accounts/sqlstore",
-		own: []error{accounts.ErrEmailTaken, accounts.ErrIdentityTaken, accounts.ErrNoUser, accounts.ErrConflict,
+	return &Store{db: sqldb.DB{
+		DB:         db,
+		Migrations: d.Migrations(),
+		Name:       "accounts/sqlstore",
+		Own: []error{accounts.ErrEmailTaken, accounts.ErrIdentityTaken, accounts.ErrNoUser, accounts.ErrConflict,
 			jwt.ErrKeyConflict},
 	}}, nil
 }
@@ -47,5 +48,5 @@ func New(db *sql.DB, d Dialect) (*Store, error) {
 // may be called at every start, by any number of processes at once. A schema
 // that is newer than this package knows is an error.
 func (s *Store) Migrate(ctx context.Context) error {
-	return s.db.migrate(ctx, "gatewire_accounts_schema")
+	return s.db.Migrate(ctx, "gatewire_accounts_schema")
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gatewire/gatewire/auth/accounts"
+	"github.com/gatewire/gatewire/internal/sqldb"
 	"github.com/gatewire/gatewire/password"
 )
 
@@ -17,18 +18,18 @@ import (
 func (s *Store) CreateUser(ctx context.Context, u accounts.User, id *accounts.ExternalIdentity) error {
 	scopes, err := json.Marshal(u.Scopes)
 	if err != nil {
-		return s.db.wrap("create user", err)
+		return s.db.Wrap("create user", err)
 	}
 	roles, err := json.Marshal(u.Roles)
 	if err != nil {
-		return s.db.wrap("create user", err)
+		return s.db.Wrap("create user", err)
 	}
 	if id != nil && id.UserID != u.ID {
-		return s.db.wrap("create user", errors.New("the identity names another user"))
+		return s.db.Wrap("create user", errors.New("the identity names another user"))
 	}
 	key := emailKey(u.Email)
-	return s.db.tx(ctx, "create user", func(tx *sql.Tx) error {
-		users, err := affected(tx.ExecContext(ctx, insertUser, u.ID, u.Email, key, u.EmailVerified, u.Name, u.Picture,
+	return s.db.Tx(ctx, "create user", func(tx *sql.Tx) error {
+		users, err := sqldb.Affected(tx.ExecContext(ctx, insertUser, u.ID, u.Email, key, u.EmailVerified, u.Name, u.Picture,
 			u.Created.UnixMicro(), string(u.Password), u.Disabled, string(scopes), string(roles)))
 		if err != nil {
 			return err
@@ -55,7 +56,7 @@ func (s *Store) CreateUser(ctx context.Context, u accounts.User, id *accounts.Ex
 		if id == nil {
 			return nil
 		}
-		identities, err := affected(tx.ExecContext(ctx, insertIdentity, id.Issuer, id.Subject, u.ID, id.Email, id.Created.UnixMicro()))
+		identities, err := sqldb.Affected(tx.ExecContext(ctx, insertIdentity, id.Issuer, id.Subject, u.ID, id.Email, id.Created.UnixMicro()))
 		if err == nil && identities == 0 {
 			return accounts.ErrIdentityTaken
 		}
@@ -93,7 +94,7 @@ func (s *Store) user(ctx context.Context, op, query string, args ...any) (accoun
 		hash          string
 		scopes, roles []byte
 	)
-	found, err := s.db.row(ctx, op, query, args, []any{
+	found, err := s.db.Row(ctx, op, query, args, []any{
 		&u.ID, &u.Email, &u.EmailVerified, &u.Name, &u.Picture, &created, &hash, &u.Disabled, &scopes, &roles})
 	if err != nil || !found {
 		return accounts.User{}, false, err
@@ -102,19 +103,19 @@ func (s *Store) user(ctx context.Context, op, query string, args ...any) (accoun
 	u.Password = password.Hash(hash)
 	// A user whose rights can't be read must not come back with none or some.
 	if json.Unmarshal(scopes, &u.Scopes) != nil || json.Unmarshal(roles, &u.Roles) != nil {
-		return accounts.User{}, false, s.db.wrap(op, fmt.Errorf("the row of user %q is damaged: scopes and roles are JSON arrays of strings", u.ID))
+		return accounts.User{}, false, s.db.Wrap(op, fmt.Errorf("the row of user %q is damaged: scopes and roles are JSON arrays of strings", u.ID))
 	}
 	return u, true, nil
 }
 
 // SetPassword implements [accounts.Store].
 func (s *Store) SetPassword(ctx context.Context, userID string, old, new password.Hash) error {
-	n, err := s.db.exec(ctx, "set password", setPassword, userID, string(old), string(new))
+	n, err := s.db.Exec(ctx, "set password", setPassword, userID, string(old), string(new))
 	if err != nil || n > 0 {
 		return err
 	}
 	var there bool
-	if _, err := s.db.row(ctx, "set password", hasUser, []any{userID}, []any{&there}); err != nil {
+	if _, err := s.db.Row(ctx, "set password", hasUser, []any{userID}, []any{&there}); err != nil {
 		return err
 	}
 	if there {
@@ -125,7 +126,7 @@ func (s *Store) SetPassword(ctx context.Context, userID string, old, new passwor
 
 // SetDisabled implements [accounts.Store].
 func (s *Store) SetDisabled(ctx context.Context, userID string, disabled bool) error {
-	n, err := s.db.exec(ctx, "set disabled", setDisabled, userID, disabled)
+	n, err := s.db.Exec(ctx, "set disabled", setDisabled, userID, disabled)
 	if err == nil && n == 0 {
 		return accounts.ErrNoUser
 	}

@@ -1,7 +1,6 @@
-package sqlstore
-
-// This file is the same in session/sqlstore and in auth/accounts/sqlstore,
-// byte for byte, and a test keeps it so: the two packages share no import.
+// Package sqldb is what the SQL stores have in common: statements and
+// transactions that are tried again where that can help, and migrations.
+package sqldb
 
 import (
 	"context"
@@ -22,50 +21,50 @@ const (
 	retryPause = 100 * time.Millisecond
 )
 
-// errUnchanged makes a transaction roll back without being an error.
-var errUnchanged = errors.New("nothing changed")
+// ErrUnchanged makes a transaction roll back without being an error.
+var ErrUnchanged = errors.New("nothing changed")
 
-// database runs statements and transactions, again where that can help.
-type database struct {
-	db      *sql.DB
-	dialect Dialect
-	name    string  // of the store, in front of errors
-	own     []error // errors of the contract, returned as they are
+// DB runs statements and transactions, again where that can help.
+type DB struct {
+	DB         *sql.DB
+	Migrations fs.FS   // the schema, numbered files
+	Name       string  // of the store, in front of errors
+	Own        []error // errors of the contract, returned as they are
 }
 
 // retry calls f until it succeeds, fails for good, or time is up. f must
 // leave nothing behind when it fails.
-func (d *database) retry(ctx context.Context, op string, f func() error) error {
+func (d *DB) retry(ctx context.Context, op string, f func() error) error {
 	start := time.Now()
 	pause := time.Millisecond
 	for {
 		err := f()
 		if err == nil || !retryable(err) || time.Since(start) > retryFor {
-			return d.wrap(op, err)
+			return d.Wrap(op, err)
 		}
 		t := time.NewTimer(pause/2 + rand.N(pause))
 		select {
 		case <-ctx.Done():
 			t.Stop()
-			return d.wrap(op, errors.Join(ctx.Err(), err))
+			return d.Wrap(op, errors.Join(ctx.Err(), err))
 		case <-t.C:
 		}
 		pause = min(2*pause, retryPause)
 	}
 }
 
-// tx runs f in a transaction. The first statement of f must be one that
+// Tx runs f in a transaction. The first statement of f must be one that
 // writes, also where it changes nothing: SQLite then has the write lock before
 // the first row is read, and what f reads can't become stale.
-func (d *database) tx(ctx context.Context, op string, f func(*sql.Tx) error) error {
+func (d *DB) Tx(ctx context.Context, op string, f func(*sql.Tx) error) error {
 	return d.retry(ctx, op, func() error {
-		tx, err := d.db.BeginTx(ctx, nil)
+		tx, err := d.DB.BeginTx(ctx, nil)
 		if err != nil {
 			return err
 		}
 		defer func() { _ = tx.Rollback() }() // after Commit it does nothing
 		switch err := f(tx); {
-		case err == errUnchanged:
+		case err == ErrUnchanged:
 			return nil
 		case err != nil:
 			return err
@@ -74,19 +73,19 @@ func (d *database) tx(ctx context.Context, op string, f func(*sql.Tx) error) err
 	})
 }
 
-// exec runs one statement by itself and returns how many rows it changed.
-func (d *database) exec(ctx context.Context, op, query string, args ...any) (n int64, err error) {
+// Exec runs one statement by itself and returns how many rows it changed.
+func (d *DB) Exec(ctx context.Context, op, query string, args ...any) (n int64, err error) {
 	err = d.retry(ctx, op, func() error {
-		n, err = affected(d.db.ExecContext(ctx, query, args...))
+		n, err = Affected(d.DB.ExecContext(ctx, query, args...))
 		return err
 	})
 	return n, err
 }
 
-// row reads at most one row into dest.
-func (d *database) row(ctx context.Context, op, query string, args, dest []any) (found bool, err error) {
+// Row reads at most one row into dest.
+func (d *DB) Row(ctx context.Context, op, query string, args, dest []any) (found bool, err error) {
 	err = d.retry(ctx, op, func() error {
-		err := d.db.QueryRowContext(ctx, query, args...).Scan(dest...)
+		err := d.DB.QueryRowContext(ctx, query, args...).Scan(dest...)
 		found = err == nil
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil
@@ -96,20 +95,20 @@ func (d *database) row(ctx context.Context, op, query string, args, dest []any) 
 	return found, err
 }
 
-// rows calls scan for every row. reset is called before each try.
-func (d *database) rows(ctx context.Context, op, query string, args []any, reset func(), scan func(*sql.Rows) error) error {
+// Rows calls scan for every row. reset is called before each try.
+func (d *DB) Rows(ctx context.Context, op, query string, args []any, reset func(), scan func(*sql.Rows) error) error {
 	return d.retry(ctx, op, func() error {
 		reset()
-		rows, err := d.db.QueryContext(ctx, query, args...)
+		rows, err := d.DB.QueryContext(ctx, query, args...)
 		if err != nil {
 			return err
 		}
-		return each(rows, scan)
+		return Each(rows, scan)
 	})
 }
 
-// each calls scan for every row and closes rows.
-func each(rows *sql.Rows, scan func(*sql.Rows) error) error {
+// Each calls scan for every row and closes rows.
+func Each(rows *sql.Rows, scan func(*sql.Rows) error) error {
 	defer func() { _ = rows.Close() }() // what could go wrong is in rows.Err
 	for rows.Next() {
 		if err := scan(rows); err != nil {
@@ -119,24 +118,25 @@ func each(rows *sql.Rows, scan func(*sql.Rows) error) error {
 	return rows.Err()
 }
 
-func affected(r sql.Result, err error) (int64, error) {
+// Affected returns how many rows a statement changed.
+func Affected(r sql.Result, err error) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
 	return r.RowsAffected()
 }
 
-// wrap says where err comes from, unless it is one of the contract's.
-func (d *database) wrap(op string, err error) error {
+// Wrap says where err comes from, unless it is one of the contract's.
+func (d *DB) Wrap(op string, err error) error {
 	if err == nil {
 		return nil
 	}
-	for _, e := range d.own {
+	for _, e := range d.Own {
 		if err == e {
 			return err
 		}
 	}
-	return fmt.Errorf("%s: %s: %w", d.name, op, err)
+	return fmt.Errorf("%s: %s: %w", d.Name, op, err)
 }
 
 // retryable reports whether err means that another transaction was in the way
@@ -163,18 +163,18 @@ func retryable(err error) bool {
 		strings.Contains(err.Error(), "database table is locked"))
 }
 
-// migrate brings the schema up to date. table keeps the versions it has had.
-func (d *database) migrate(ctx context.Context, table string) error {
-	files := d.dialect.Migrations()
+// Migrate brings the schema up to date. table keeps the versions it has had.
+func (d *DB) Migrate(ctx context.Context, table string) error {
+	files := d.Migrations
 	names, err := fs.Glob(files, "*.sql") // sorted: 0001_…, 0002_…
 	if err != nil {
-		return d.wrap("migrate", err)
+		return d.Wrap("migrate", err)
 	}
-	if _, err := d.exec(ctx, "migrate", `CREATE TABLE IF NOT EXISTS `+table+
+	if _, err := d.Exec(ctx, "migrate", `CREATE TABLE IF NOT EXISTS `+table+
 		` (version INTEGER NOT NULL PRIMARY KEY, applied BIGINT NOT NULL)`); err != nil {
 		return err
 	}
-	return d.tx(ctx, "migrate", func(tx *sql.Tx) error {
+	return d.Tx(ctx, "migrate", func(tx *sql.Tx) error {
 		// Takes the lock: of several processes that start, one migrates.
 		if _, err := tx.ExecContext(ctx, `DELETE FROM `+table+` WHERE version < 0`); err != nil {
 			return err
@@ -185,7 +185,7 @@ func (d *database) migrate(ctx context.Context, table string) error {
 		}
 		switch {
 		case have == len(names):
-			return errUnchanged
+			return ErrUnchanged
 		case have > len(names):
 			return fmt.Errorf("the schema in the database is version %d and this program knows %d at most: it was migrated by a newer release; run that release, or restore a backup made before it", have, len(names))
 		}
