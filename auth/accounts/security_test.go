@@ -247,6 +247,10 @@ func TestLoginWith(t *testing.T) {
 	require.Equal(t, first.User().ID, again.User().ID)
 	_, err = w.service.LoginWith(ctx, profile(func(p *oidc.Profile) { p.Subject = "2" }), accounts.Client{})
 	require.ErrorIs(t, err, accounts.ErrSignInOtherwise, "the address of another")
+	var _ interface { // what oidc shows on a page
+		UserMessage() string
+		HTTPStatus() int
+	} = &accounts.ThrottledError{}
 	for _, p := range []oidc.Profile{profile(func(p *oidc.Profile) { p.Subject = "" }), profile(func(p *oidc.Profile) { p.Issuer = "" })} {
 		_, err = w.service.LoginWith(ctx, p, accounts.Client{})
 		require.Error(t, err, "everybody would be one user")
@@ -831,6 +835,10 @@ func TestAuthenticateIsAnAuthenticator(t *testing.T) {
 	require.Equal(t, 401, b.do("GET", "/host", nil).StatusCode)
 	id := b.register(mail).json(t)["user"].(map[string]any)["id"]
 	require.Equal(t, id, b.do("GET", "/host", nil).body)
+	access, refresh := w.browser().tokens(mail)
+	require.Equal(t, id, w.browser().do("GET", "/host", nil, bearer(access)...).body)
+	require.Equal(t, 200, b.do("POST", "/auth/revoke", url.Values{"token": {refresh}}).StatusCode)
+	require.Equal(t, 401, w.browser().do("GET", "/host", nil, bearer(access)...).StatusCode, "its session has ended")
 	w.store.down.Store(true)
 	require.Equal(t, 503, b.do("GET", "/host", nil).StatusCode)
 }

@@ -2,14 +2,16 @@ package accounts
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
 	"github.com/gatewire/gatewire/session"
 )
 
 // SignIn is a user who has just proved who they are, and not yet a session:
-// [SignIn.Cookie] or [SignIn.Tokens] makes one, once. It goes stale when the
-// user's sessions are ended in the meantime.
+// [SignIn.Cookie] or [SignIn.Tokens] makes one. It goes stale when the user's
+// sessions are ended in the meantime. Errors of both: [ErrDisabled],
+// session.ErrEpoch when it is stale, or that of a store.
 type SignIn struct {
 	s      *Service
 	user   User
@@ -37,8 +39,9 @@ func (in *SignIn) Tokens(ctx context.Context) (Tokens, error) {
 		return Tokens{}, err
 	}
 	access, err := in.s.issue(ctx, sess)
-	if err != nil {
-		return Tokens{}, err
+	if err != nil { // nobody holds the session: it must not stay among the devices
+		_, ended := in.s.end(ctx, sess.UserID(), sess.SessionID(), session.ReasonRevoked, EventSessionEnded)
+		return Tokens{}, errors.Join(err, ended)
 	}
 	return Tokens{Access: access, Refresh: refresh, Session: sess}, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"net/http"
 	"time"
 )
 
@@ -14,6 +15,12 @@ type ThrottledError struct {
 
 // Error is one sentence.
 func (e *ThrottledError) Error() string { return "accounts: too many tries" }
+
+// UserMessage and HTTPStatus are for the page of a provider sign-in.
+func (e *ThrottledError) UserMessage() string { return "Too many attempts. Try again later." }
+
+// HTTPStatus is 429.
+func (e *ThrottledError) HTTPStatus() int { return http.StatusTooManyRequests }
 
 // limiterKey names what is counted without saying who it is.
 func limiterKey(parts ...string) string {
