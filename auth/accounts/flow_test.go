@@ -305,7 +305,9 @@ func TestStoresDown(t *testing.T) {
 		}
 	}
 	w.users.down.Store(true)
+	before := w.store.replaced.Load()
 	check(requests)
+	require.Equal(t, before, w.store.replaced.Load(), "a refresh that can't be answered doesn't use up the token")
 	w.users.down.Store(false)
 	w.store.down.Store(true)
 	check(requests)

@@ -573,6 +573,16 @@ func TestA12_OriginThatEqualsHost(t *testing.T) {
 	require.Equal(t, 403, rec.Code)
 }
 
+// A provider's form_post comes from the provider's origin, and state guards it.
+func TestA12_CallbackIsNotGuardedByOrigin(t *testing.T) {
+	option, _ := withProvider(t)
+	b := newWorld(t, option).browser()
+	a := b.do("POST", "/auth/dev/callback", url.Values{"code": {"x"}, "state": {"y"}}, "Origin", "https://issuer.example", "Sec-Fetch-Site", "cross-site")
+	require.Equal(t, 400, a.StatusCode, "refused for its state: %s", a.body)
+	require.Contains(t, a.Header.Get("Content-Type"), "text/html")
+	require.Equal(t, 401, b.me().StatusCode)
+}
+
 func TestA14_PasswordChange(t *testing.T) {
 	w := newWorld(t)
 	b, other := w.browser(), w.browser()

@@ -307,10 +307,11 @@ func (s *userStore) SetPassword(ctx context.Context, id string, old, new passwor
 	return s.Store.SetPassword(ctx, id, old, new)
 }
 
-// sessionStore can be down.
+// sessionStore can be down, and counts renewals.
 type sessionStore struct {
 	session.Store
-	down atomic.Bool
+	down     atomic.Bool
+	replaced atomic.Int64
 }
 
 func (s *sessionStore) fault() error {
@@ -339,6 +340,14 @@ func (s *sessionStore) ByID(ctx context.Context, id string) (session.Record, boo
 		return session.Record{}, false, err
 	}
 	return s.Store.ByID(ctx, id)
+}
+
+func (s *sessionStore) Replace(ctx context.Context, old session.Key, rec session.Record, ifRev uint64) error {
+	if err := s.fault(); err != nil {
+		return err
+	}
+	s.replaced.Add(1)
+	return s.Store.Replace(ctx, old, rec, ifRev)
 }
 
 func (s *sessionStore) End(ctx context.Context, id string, reason session.Reason, at time.Time) (bool, error) {
