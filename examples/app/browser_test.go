@@ -136,10 +136,10 @@ func TestBrowserTwoPeopleChat(t *testing.T) {
 	ada.do(chromedp.Reload())
 	ada.until(patience, connected)
 	ada.reads(markup)
-	require.Equal(t, "3", count(ada, ".message"), "history, once")
+	require.Equal(t, 3, count(ada, ".message"), "history, once")
 	bob.say("welcome back")
 	ada.reads("welcome back")
-	require.Equal(t, "4", count(ada, ".message"))
+	require.Equal(t, 4, count(ada, ".message"))
 
 	// The same client with an access token beside the cookie.
 	var echoed int
@@ -177,23 +177,23 @@ func TestBrowserTwoPeopleChat(t *testing.T) {
 	bob.reads("still here")
 	ada.do(chromedp.Reload())
 	ada.reads("still here")
-	require.Equal(t, "8", count(ada, ".message"))
+	require.Equal(t, 8, count(ada, ".message"))
 	require.NoError(t, raw.conn.CloseNow())
 
 	bob.click("#sign-out")
 	require.Contains(t, bob.signedOut(), "Signed out")
-	require.Equal(t, "0", count(bob, ".message"), "nothing is left on the page")
+	require.Equal(t, 0, count(bob, ".message"), "nothing is left on the page")
 	bob.shot("06-signed-out")
 	ada.sees("Ada Lovelace")
 	ada.clean(anonymous)
 	bob.clean(anonymous)
 }
 
-func count(w *window, selector string) string {
+func count(w *window, selector string) int {
 	w.t.Helper()
 	var n int
 	w.js("document.querySelectorAll("+quote(selector)+").length", &n)
-	return fmt.Sprint(n)
+	return n
 }
 
 // One person in two windows: what ends in one is seen in the other at once.
@@ -346,7 +346,7 @@ func TestBrowserSurvivesACrash(t *testing.T) {
 	start(t, db, "ADDR="+strings.TrimPrefix(first.url, "http://"))
 	w.until(patience, connected)
 	w.reads("typed while the server was away")
-	require.Equal(t, "2", count(w, ".message"), "what was read stays")
+	require.Equal(t, 2, count(w, ".message"), "what was read stays")
 	require.Contains(t, w.text("#messages"), "Messages may be missing here")
 	w.sees("Ada")
 	w.shot("51-back-again")
