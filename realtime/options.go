@@ -33,7 +33,7 @@ type Options struct {
 	RPC map[string]RPCFunc
 
 	// OnMessage takes what clients send with the send command, in order for one
-	// connection. Without it such a message is a bad request (3501).
+	// connection. Without it such messages are ignored.
 	OnMessage func(ctx context.Context, who Identity, data json.RawMessage)
 
 	// Info is shown to others in presence, join and leave, and with each

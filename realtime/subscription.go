@@ -19,11 +19,11 @@ type subscription struct {
 	conn     *conn
 	channel  string
 	overflow Overflow
-	topic    *topic // set by enter, before anyone else sees the subscription
 	rights   uint64 // the connection's when the rule was asked; set before it is live
 
 	mu        sync.Mutex
 	phase     phase
+	topic     *topic // nil before enter
 	grant     Grant
 	position  bool // offsets are followed, and a gap is told
 	offset    uint64

@@ -69,13 +69,17 @@ func (h *Hub) enter(ctx context.Context, s *subscription) error {
 	t.subs[s] = struct{}{}
 	t.list = nil
 	t.mu.Unlock()
+	s.mu.Lock()
 	s.topic = t
+	s.mu.Unlock()
 	return nil
 }
 
 // exit takes a subscription out of its channel.
 func (h *Hub) exit(s *subscription) {
+	s.mu.Lock()
 	t := s.topic
+	s.mu.Unlock()
 	if t == nil {
 		return
 	}
