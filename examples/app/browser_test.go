@@ -359,9 +359,10 @@ func TestBrowserNarrowAndDark(t *testing.T) {
 	w := startChrome(t).open(t, app.url)
 	fits := func() {
 		t.Helper()
-		var overflow int
-		w.js("document.documentElement.scrollWidth - document.documentElement.clientWidth", &overflow)
-		require.LessOrEqual(t, overflow, 0, "nothing reaches beyond the screen")
+		var wider, taller int
+		w.js("document.documentElement.scrollWidth - document.documentElement.clientWidth", &wider)
+		w.js("document.querySelector('#app').hidden ? 0 : document.documentElement.scrollHeight - document.documentElement.clientHeight", &taller)
+		require.Equal(t, []int{0, 0}, []int{wider, taller}, "nothing reaches beyond the screen")
 	}
 	dark := func(scheme string) {
 		_, err := chromedp.Call(w.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
@@ -376,7 +377,10 @@ func TestBrowserNarrowAndDark(t *testing.T) {
 	w.signUp("Ada Lovelace", "ada@example.org")
 	w.say("A message that is a little longer, so that it has to wrap on a phone's narrow screen.")
 	w.say("averyveryveryveryveryveryveryveryveryverylongwordthathasnoplacetobreakatallandgoesonandon")
-	w.until(patience, "document.querySelectorAll('.message').length === 2")
+	for i := range 12 {
+		w.say(fmt.Sprintf("and another, number %d", i))
+	}
+	w.until(patience, "document.querySelectorAll('.message').length === 14")
 	fits()
 	w.shot("31-phone-chat")
 	w.click("[data-view=devices]")
@@ -386,6 +390,10 @@ func TestBrowserNarrowAndDark(t *testing.T) {
 	dark("dark")
 	w.shot("33-phone-devices-dark")
 	w.click("[data-view=rooms]")
+	w.until(patience, "document.querySelector('#messages').checkVisibility()")
+	var below int
+	w.js("(({ scrollHeight, scrollTop, clientHeight }) => Math.round(scrollHeight - scrollTop - clientHeight))(document.querySelector('#messages'))", &below)
+	require.LessOrEqual(t, below, 1, "the newest message is in view")
 	w.shot("34-phone-chat-dark")
 	w.do(chromedp.EmulateViewport(1280, 800))
 	fits()

@@ -64,13 +64,18 @@ export class Chat {
     const subscription = this.#client.subscribe(`room:${room}`, { joinLeave: true });
     this.#subscription = subscription;
     subscription.on('subscribed', (event) => this.#arrived(subscription, event));
-    subscription.on('publication', (publication) => this.#add(publication));
+    subscription.on('publication', (publication) => this.#add(publication, true));
     subscription.on('join', ({ info }) => this.#join(info));
     subscription.on('leave', ({ info }) => this.#leave(info));
     subscription.on('unsubscribed', ({ reason }) => {
       if (this.#subscription !== subscription) return;
       $('room-note').textContent = `This room is closed to you (${reason}).`;
     });
+  }
+
+  /** The room has come into view: a list that was hidden has forgotten where it stood. */
+  shown() {
+    $('messages').scrollTop = $('messages').scrollHeight;
   }
 
   /** Takes everything off the page. */
@@ -125,8 +130,8 @@ export class Chat {
     }
   }
 
-  /** @param {import('/client/realtime.js').Publication} publication */
-  #add({ data, info, offset = 0 }) {
+  /** @param {import('/client/realtime.js').Publication} publication @param {boolean} [live] */
+  #add({ data, info, offset = 0 }, live = false) {
     if (typeof data?.text !== 'string' || (offset && this.#seen.has(offset))) return; // anything can be published in a room
     if (offset) this.#seen.add(offset);
     const list = $('messages');
@@ -151,6 +156,10 @@ export class Chat {
         h('p', { class: 'bubble' }, data.text.slice(0, 4000)),
       ),
     );
+    if (live) {
+      item.classList.add('live');
+      item.addEventListener('animationend', () => item.classList.remove('live'), { once: true });
+    }
     list.insertBefore(item, after ?? null);
     list.querySelector('.said.empty')?.remove();
     while (list.childElementCount > KEPT) list.firstElementChild.remove();

@@ -147,7 +147,10 @@ function route() {
     if (link.dataset.view === shown) link.setAttribute('aria-current', 'page');
     else link.removeAttribute('aria-current');
   }
-  if (shown === 'rooms') session.chat.open(room || 'lobby');
+  if (shown === 'rooms') {
+    session.chat.open(room || 'lobby');
+    if (changed) session.chat.shown();
+  }
   if (shown === 'devices') showDevices(failed);
   document.title = { rooms: `#${session.chat.room} · gatewire`, devices: 'Devices · gatewire', account: 'Account · gatewire' }[shown];
   if (changed) $(`view-${shown}`).querySelector('h1').focus({ preventScroll: true });
