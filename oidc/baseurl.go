@@ -17,7 +17,7 @@ func (b BaseURL) parse() (*url.URL, error) {
 		return nil, fmt.Errorf("base URL: %w", err)
 	case u.RawQuery != "" || u.ForceQuery:
 		return nil, errors.New("base URL: must not have a query")
-	case u.Path != "" && path.Clean(u.Path) != u.Path || strings.ContainsAny(string(b), "%{}"):
+	case u.Path != "" && path.Clean(u.Path) != u.Path || strings.HasSuffix(u.Path, "/") || strings.ContainsAny(string(b), "%{}"):
 		return nil, errors.New("base URL: the path must be clean, without '.', '..', '//', escapes or braces")
 	}
 	return u, nil
@@ -34,6 +34,8 @@ func parseEndpoint(s string) (*url.URL, error) {
 		return nil, errors.New("must begin with https://")
 	case u.Host == "" || u.Hostname() == "" || u.Opaque != "":
 		return nil, errors.New("has no host")
+	case !isHost(u.Hostname()) || strings.HasSuffix(u.Host, ":"):
+		return nil, errors.New("has an odd host: write it in ASCII, an international name as xn--…")
 	case u.User != nil:
 		return nil, errors.New("must not have a user name or password in it")
 	case u.Fragment != "" || strings.Contains(s, "#"):
@@ -42,6 +44,11 @@ func parseEndpoint(s string) (*url.URL, error) {
 		return nil, errors.New("must be https: http is for loopback hosts alone")
 	}
 	return u, nil
+}
+
+// isHost is for names and addresses that everybody writes in the same way.
+func isHost(s string) bool {
+	return strings.Trim(strings.ToLower(s), "abcdefghijklmnopqrstuvwxyz0123456789-._:") == ""
 }
 
 func isLoopback(host string) bool {

@@ -49,7 +49,10 @@ func (l *Login) serveCallback(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		l.fail(w, r, f.ReturnTo, thenFailure(err))
 	case !answer.wrote:
-		http.Redirect(w, r, f.ReturnTo, http.StatusSeeOther) // never 307, which would post the code on (RFC 9700 section 4.12)
+		// Not http.Redirect, which takes dots and slashes in a fragment for the
+		// path's; never 307, which would post the code on (RFC 9700 section 4.12).
+		w.Header().Set("Location", escapeRunes(f.ReturnTo))
+		w.WriteHeader(http.StatusSeeOther)
 	}
 }
 
@@ -197,6 +200,9 @@ func thenFailure(err error) *failure {
 	f := &failure{status: told.HTTPStatus(), message: told.UserMessage(), reason: err}
 	if f.status < 400 || f.status > 599 {
 		f.status = http.StatusServiceUnavailable
+	}
+	if f.status == http.StatusServiceUnavailable {
+		f.retryAfter = 5 * time.Second
 	}
 	return f
 }

@@ -70,6 +70,8 @@ func (c claims) audience() ([]string, error) {
 	return aud, nil
 }
 
+const maxTime = 253402300799 // the last second of the year 9999, beyond which RFC 3339 can't write
+
 // time reads a NumericDate (RFC 7519 section 2).
 func (c claims) time(name string) (time.Time, error) {
 	raw, ok := c[name]
@@ -77,7 +79,7 @@ func (c claims) time(name string) (time.Time, error) {
 		return time.Time{}, fmt.Errorf("no %s", name)
 	}
 	var f float64
-	if raw[0] == 'n' || json.Unmarshal(raw, &f) != nil || f < 1 || f > 1<<40 {
+	if raw[0] == 'n' || json.Unmarshal(raw, &f) != nil || f < 1 || f > maxTime {
 		return time.Time{}, fmt.Errorf("%s is not a point in time", name)
 	}
 	whole, part := math.Modf(f)

@@ -199,6 +199,9 @@ func checkTimes(c claims, now time.Time) error {
 	if iat.After(now.Add(clockSkew)) {
 		return errors.New("iat is in the future")
 	}
+	if at, err := c.time("auth_time"); err == nil && at.After(now.Add(clockSkew)) {
+		return errors.New("auth_time is in the future")
+	}
 	if _, present := c["nbf"]; present {
 		nbf, err := c.time("nbf")
 		if err != nil {
@@ -243,8 +246,9 @@ func (p *proof) checkHostedDomain(c claims) error {
 	if p.provider.HostedDomain == "" {
 		return nil
 	}
-	hd, ok := c.text("hd")
-	if !ok || hd == "" || p.provider.HostedDomain != "*" && !strings.EqualFold(hd, p.provider.HostedDomain) {
+	hd, _ := c.text("hd")
+	hd, ok := lowerASCII(hd)
+	if !ok || hd == "" || p.provider.HostedDomain != "*" && hd != strings.ToLower(p.provider.HostedDomain) {
 		return errors.New("hd is not the HostedDomain")
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"math"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -62,7 +63,7 @@ type Login struct {
 	then     LoginFunc
 	base     string // BaseURL without a trailing slash
 	path     string // its path
-	flows    flows
+	flows    *flows // a pointer, so that no fmt verb prints its keys
 	client   *http.Client
 	metadata *source[*metadata]
 	page     func(w http.ResponseWriter, r *http.Request, status int, message string)
@@ -102,7 +103,7 @@ func NewLogin(p *Provider, then LoginFunc, at BaseURL, o *Options) (*Login, erro
 		page:   o.ErrorPage,
 		log:    cmp.Or(o.Logger, slog.Default()).With("provider", p.Name),
 	}
-	l.flows = flows{keys: keys, secure: base.Scheme == "https", binding: strings.Join([]string{p.Issuer, p.ClientID, l.RedirectURL()}, "\n")}
+	l.flows = &flows{keys: keys, secure: base.Scheme == "https", binding: strings.Join([]string{p.Issuer, p.ClientID, l.RedirectURL()}, "\n")}
 	l.metadata = newMetadata(p, l.client)
 	return l, nil
 }
@@ -225,7 +226,9 @@ func (l *Login) authParams(f *flow) []oauth2.AuthCodeOption {
 	}
 	if p.Offline && p.google { // Google has no offline_access, and gives a refresh token only with consent
 		set("access_type", "offline")
-		set("prompt", strings.TrimSpace("consent "+p.Prompt))
+		if !slices.Contains(strings.Fields(p.Prompt), "consent") {
+			set("prompt", strings.TrimSpace("consent "+p.Prompt))
+		}
 	}
 	return params
 }

@@ -98,8 +98,7 @@ func discoveryFailure(err error) error {
 	case errors.Is(err, errTooLarge), errors.Is(err, errRedirect):
 		return badAnswer("discovery: %w", err)
 	}
-	text := err.Error() // may end in the provider's whole answer
-	return unavailable("discovery: %s", text[:min(len(text), 300)])
+	return unavailable("discovery: %s", plainText(err.Error(), 300)) // it may end in the provider's whole answer
 }
 
 // checkEndpoint allows http only to a provider whose issuer is http too.

@@ -1,6 +1,7 @@
 package oidc
 
 import (
+	"fmt"
 	"net/url"
 	"strconv"
 	"strings"
@@ -58,6 +59,19 @@ func unescape(s string) string {
 			}
 		}
 		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+// escapeRunes escapes what may not stand in a header.
+func escapeRunes(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] >= 0x7f {
+			fmt.Fprintf(&b, "%%%02X", s[i])
+		} else {
+			b.WriteByte(s[i])
+		}
 	}
 	return b.String()
 }

@@ -74,6 +74,7 @@ func (s *source[T]) refetch(ctx context.Context, gen int) (T, error) {
 		s.nextForce = now.Add(s.force)
 	}
 	if err := s.update(ctx); err != nil {
+		s.nextForce = time.Time{} // it brought nothing to judge by; update has a pause for failures
 		var none T
 		return none, err
 	}
@@ -105,7 +106,7 @@ func (s *source[T]) update(ctx context.Context) error {
 		return withRetryAfter(s.err, time.Until(s.retryAt))
 	case <-ctx.Done():
 		s.mu.Lock()
-		return ctx.Err()
+		return timedOut("gave up waiting for the provider: %w", ctx.Err())
 	}
 }
 

@@ -88,7 +88,11 @@ func email(c, more claims) (address string, verified bool) {
 
 // isAuthority reports whether p decides who owns the mailbox.
 func (p *Provider) isAuthority(address string, c claims) bool {
-	_, domain, _ := strings.Cut(strings.ToLower(address), "@")
+	_, domain, _ := strings.Cut(address, "@")
+	domain, ok := lowerASCII(domain)
+	if !ok {
+		return false
+	}
 	if p.google {
 		// Google is one for its own mailboxes and for the domains it hosts (hd).
 		hd, ok := c.text("hd")
@@ -97,6 +101,12 @@ func (p *Provider) isAuthority(address string, c claims) bool {
 		}
 	}
 	return slices.Contains(p.EmailDomains, domain)
+}
+
+// lowerASCII reports false for anything else than ASCII: there is more than one
+// letter whose lower case is 'i' or 'k', and each makes another domain.
+func lowerASCII(s string) (string, bool) {
+	return strings.ToLower(s), !strings.ContainsFunc(s, func(r rune) bool { return r >= 0x80 })
 }
 
 // isEmail is no judge of addresses; it refuses what reads as two of them.
