@@ -101,13 +101,13 @@ func (i *Issuer) Issue(ctx context.Context, c AccessClaims) (token string, expir
 func (i *Issuer) payload(c AccessClaims, now, expires time.Time) ([]byte, error) {
 	var errs []error
 	if c.Issuer != "" && c.Issuer != i.profile.issuer {
-		errs = append(errs, errors.New("Issuer is not the profile's: leave it empty"))
+		errs = append(errs, errors.New("the Issuer is not the profile's: leave it empty"))
 	}
 	if c.Audience != nil && !slices.Equal(c.Audience, []string{i.profile.audience}) {
-		errs = append(errs, errors.New("Audience is not the profile's: leave it empty"))
+		errs = append(errs, errors.New("the Audience is not the profile's: leave it empty"))
 	}
 	if !expires.After(now) {
-		errs = append(errs, errors.New("Expiry has passed"))
+		errs = append(errs, errors.New("the Expiry has passed"))
 	}
 	for _, claim := range []struct {
 		name, value string
@@ -171,18 +171,18 @@ func extraClaims(extra any) ([]byte, error) {
 	}
 	text, err := json.Marshal(extra)
 	if err != nil {
-		return nil, fmt.Errorf("Extra: %w", err)
+		return nil, fmt.Errorf("claims in Extra: %w", err)
 	}
 	if string(text) == "null" {
 		return nil, nil
 	}
 	members, err := scanObject(text, registered)
 	if err != nil {
-		return nil, fmt.Errorf("Extra: %w", err)
+		return nil, fmt.Errorf("claims in Extra: %w", err)
 	}
 	for _, m := range members {
 		if _, taken := registered[fold(m.name)]; taken {
-			return nil, fmt.Errorf("Extra: %q is a claim of the profile: use its field", m.name)
+			return nil, fmt.Errorf("claims in Extra: %q is a claim of the profile: use its field", m.name)
 		}
 	}
 	if len(members) == 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -82,11 +83,15 @@ const (
 	// key ids is one read a second.
 	rereadAtMost = time.Second
 
-	// readTimeout bounds a read of the store, and who waits for it.
-	readTimeout = 5 * time.Second
+	// readTimeout bounds a read of the store. Who waits for it waits storeTimeout
+	// at most: a store that ignores its context must not hold requests.
+	readTimeout  = 5 * time.Second
+	storeTimeout = readTimeout + time.Second
 
 	keyIDLen = 43 // SHA-256 in base64url
 )
+
+var errStuck = errors.New("the key store does not answer")
 
 // NewRing returns the ring of the keys in store. It doesn't touch the store: the
 // first key is made, and signs at once, when it is first needed.
@@ -196,9 +201,8 @@ func (r *Ring) current(ctx context.Context) *keySet {
 	}
 	in, down := r.start()
 	if age >= 2*r.o.Reread && !down {
-		select {
-		case <-in.done:
-		case <-ctx.Done():
+		if in.wait(ctx) != nil && ctx.Err() != nil {
+			return nil // who is in a hurry gets no older keys than others
 		}
 		s = r.keys.Load()
 	}
@@ -212,23 +216,35 @@ func (r *Ring) current(ctx context.Context) *keySet {
 // than rereadAtMost ago it returns what came of that.
 func (r *Ring) reread(ctx context.Context) error {
 	in, _ := r.start()
+	return in.wait(ctx)
+}
+
+func (in *reading) wait(ctx context.Context) error {
+	stuck := time.NewTimer(storeTimeout - time.Since(in.began))
+	defer stuck.Stop()
 	select {
 	case <-in.done:
 		return in.err
 	case <-ctx.Done():
 		return context.Cause(ctx)
+	case <-stuck.C:
+		return errStuck
 	}
 }
 
 // start returns the reading in progress, else the last one if it is recent, else
-// a new one, and whether the store was down a moment ago. The goroutine of a
+// a new one, and whether the store was down a moment ago or is stuck. The goroutine of a
 // reading ends by itself, at the latest when the store obeys its context after
 // readTimeout; there is never a second one.
 func (r *Ring) start() (in *reading, down bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	down = r.failing && time.Since(r.last.began) < 3*readTimeout
+	down = r.failing && r.last != nil && time.Since(r.last.began) < 3*readTimeout
 	if r.reading != nil {
+		if time.Since(r.reading.began) >= storeTimeout {
+			r.tell(errStuck)
+			down = true
+		}
 		return r.reading, down
 	}
 	if r.last != nil && time.Since(r.last.began) < rereadAtMost {
@@ -252,6 +268,9 @@ func (r *Ring) start() (in *reading, down bool) {
 	}()
 	return in, down
 }
+
+// Format prints nothing of what the ring holds, which others may be writing.
+func (*Ring) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "jwt.Ring") }
 
 // tell logs that the store went down or came back, once each.
 func (r *Ring) tell(err error) {

@@ -86,12 +86,13 @@ func (s *keySet) until() time.Time {
 // are gone.
 func (r *Ring) load(ctx context.Context) (*keySet, error) {
 	for try := 0; ; try++ {
+		asked := time.Now()
 		stored, err := r.store.Keys(ctx)
 		if err != nil {
 			return nil, err
 		}
 		now := time.Now()
-		set := r.open(stored, now)
+		set := r.open(stored, asked) // an answer that took long is that old
 		if now.Before(set.until().Add(-r.o.Publish)) {
 			r.removeGone(ctx, stored, now)
 			return set, nil
@@ -170,9 +171,9 @@ func (r *Ring) makeKey(set *keySet, now time.Time) (StoredKey, error) {
 }
 
 // open opens the stored keys, or takes them over from the set at hand.
-func (r *Ring) open(stored []StoredKey, now time.Time) *keySet {
+func (r *Ring) open(stored []StoredKey, read time.Time) *keySet {
 	before := r.keys.Load()
-	set := &keySet{read: now, closed: map[string][]byte{}}
+	set := &keySet{read: read, closed: map[string][]byte{}}
 	for _, k := range stored {
 		set.newest, set.last = k.ID, k.Published
 		if old := before.same(k); old != nil {

@@ -8,6 +8,11 @@ import (
 
 // SealingKeys encrypt private keys at rest: the first seals, all open. They
 // print as REDACTED. oidc and auth/accounts take the same type.
+//
+// To rotate them, put the new one last on every node, and when that is done,
+// first on every node. Stored keys are not sealed again: keep the old one for
+// Rotate + Publish + Retire of [RingOptions], until the last key sealed with it
+// is gone.
 type SealingKeys = seal.Keys
 
 // ParseSealingKeys reads "id:base64[,id:base64…]", 32 bytes each, the first is

@@ -67,7 +67,7 @@ func NewVerifier[C any](p Profile, keys KeySource, o *VerifierOptions) (*Verifie
 	case v.o.Skew == -1:
 		v.o.Skew = 0
 	case v.o.Skew < 0 || v.o.Skew > maxSkew:
-		errs = append(errs, fmt.Errorf("Skew is %v: use up to %v, or -1 for none", v.o.Skew, maxSkew))
+		errs = append(errs, fmt.Errorf("the Skew is %v: use up to %v, or -1 for none", v.o.Skew, maxSkew))
 	}
 	switch {
 	case v.o.MaxLifetime == 0:

@@ -273,6 +273,12 @@ func TestAuthenticate(t *testing.T) {
 	}
 }
 
+// point is (n, n), which isn't on the curve.
+func point(n int64) *ecdsa.PublicKey {
+	//lint:ignore SA1019 no other way lets a key be made of a point that isn't on the curve
+	return &ecdsa.PublicKey{Curve: elliptic.P256(), X: big.NewInt(n), Y: big.NewInt(n)}
+}
+
 func TestJ3_KeysAreBoundToTheirAlgorithm(t *testing.T) {
 	p256, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
@@ -300,8 +306,8 @@ func TestJ3_KeysAreBoundToTheirAlgorithm(t *testing.T) {
 	}{
 		{"none", "none", nil}, {"empty", "", secret}, {"lower case", "es256", &p256.PublicKey}, {"unsupported", "PS256", &rs.PublicKey},
 		{"P-384 for ES256", "ES256", &p384.PublicKey}, {"RSA for ES256", "ES256", &rs.PublicKey}, {"private", "ES256", p256}, {"private Ed25519", "EdDSA", edKey},
-		{"nil", "ES256", (*ecdsa.PublicKey)(nil)}, {"not on the curve", "ES256", &ecdsa.PublicKey{Curve: elliptic.P256(), X: big.NewInt(1), Y: big.NewInt(1)}},
-		{"zero point", "ES256", &ecdsa.PublicKey{Curve: elliptic.P256(), X: new(big.Int), Y: new(big.Int)}},
+		{"nil", "ES256", (*ecdsa.PublicKey)(nil)}, {"not on the curve", "ES256", point(1)},
+		{"zero point", "ES256", point(0)},
 		{"short Ed25519", "EdDSA", edPub[:31]}, {"bytes for EdDSA", "EdDSA", []byte(edPub)},
 		{"RSA 1024", "RS256", &rsa.PublicKey{N: n(1024), E: 65537}}, {"RSA 2047", "RS256", &rsa.PublicKey{N: n(2047), E: 65537}}, {"RSA 16384", "RS256", &rsa.PublicKey{N: n(16384), E: 65537}},
 		{"e=1", "RS256", &rsa.PublicKey{N: rs.N, E: 1}}, {"e=3", "RS256", &rsa.PublicKey{N: rs.N, E: 3}}, {"even e", "RS256", &rsa.PublicKey{N: rs.N, E: 65538}}, {"no N", "RS256", &rsa.PublicKey{E: 65537}},

@@ -33,7 +33,9 @@ var ErrOpen = errors.New("seal: cannot be opened with these keys")
 // holds none: it seals nothing and opens nothing. It prints as REDACTED.
 // Keys is immutable and safe for concurrent use.
 type Keys struct {
-	keys []key
+	// A func, because fmt looks into everything else: Keys in an unexported field,
+	// where Format is not called, still show nothing.
+	list func() []key
 }
 
 type key struct {
@@ -45,9 +47,9 @@ type key struct {
 // Standard and URL-safe base64 are both read, with or without padding. The
 // error says which entry is wrong, never what is in it.
 func Parse(s string) (Keys, error) {
-	var ks Keys
+	var list []key
 	if strings.TrimSpace(s) == "" {
-		return ks, errors.New("no key: want id:base64[,id:base64…]")
+		return Keys{}, errors.New("no key: want id:base64[,id:base64…]")
 	}
 	for i, part := range strings.Split(s, ",") {
 		id, b64, ok := strings.Cut(strings.TrimSpace(part), ":")
@@ -60,19 +62,19 @@ func Parse(s string) (Keys, error) {
 		b64 = strings.TrimRight(strings.NewReplacer("-", "+", "_", "/").Replace(b64), "=")
 		raw, err := base64.RawStdEncoding.Strict().DecodeString(b64)
 		if err != nil {
-			return Keys{}, fmt.Errorf("key %d (%s): not base64", i+1, id)
+			return Keys{}, fmt.Errorf("key %d: not base64", i+1)
 		}
 		if len(raw) != KeySize {
-			return Keys{}, fmt.Errorf("key %d (%s): %d bytes, want %d", i+1, id, len(raw), KeySize)
+			return Keys{}, fmt.Errorf("key %d: %d bytes, want %d", i+1, len(raw), KeySize)
 		}
-		for _, k := range ks.keys {
+		for _, k := range list {
 			if k.id == id {
-				return Keys{}, fmt.Errorf("key %d: id %q appears twice", i+1, id)
+				return Keys{}, fmt.Errorf("key %d: its id appears twice", i+1)
 			}
 		}
-		ks.keys = append(ks.keys, key{id: id, secret: [KeySize]byte(raw)})
+		list = append(list, key{id: id, secret: [KeySize]byte(raw)})
 	}
-	return ks, nil
+	return newKeys(list), nil
 }
 
 // New returns one key. It is for a key that a host holds as bytes or derives.
@@ -80,8 +82,10 @@ func New(id string, secret [KeySize]byte) (Keys, error) {
 	if err := checkID(id); err != nil {
 		return Keys{}, err
 	}
-	return Keys{keys: []key{{id: id, secret: secret}}}, nil
+	return newKeys([]key{{id: id, secret: secret}}), nil
 }
+
+func newKeys(list []key) Keys { return Keys{list: func() []key { return list }} }
 
 // Generate returns one fresh random key named id, and its text for [Parse].
 func Generate(id string) (Keys, string, error) {
@@ -97,7 +101,7 @@ func Generate(id string) (Keys, string, error) {
 }
 
 // IsZero reports whether there is no key.
-func (ks Keys) IsZero() bool { return len(ks.keys) == 0 }
+func (ks Keys) IsZero() bool { return ks.list == nil }
 
 // Seal encrypts plaintext under the first key. The same purpose and additional
 // data are needed to open it. Purposes separate uses of one key: what was
@@ -106,7 +110,7 @@ func (ks Keys) Seal(purpose string, plaintext, additional []byte) ([]byte, error
 	if ks.IsZero() {
 		return nil, errors.New("seal: no key")
 	}
-	k := ks.keys[0]
+	k := ks.list()[0]
 	aead, err := k.aead(purpose)
 	if err != nil {
 		return nil, err
@@ -124,11 +128,11 @@ func (ks Keys) Seal(purpose string, plaintext, additional []byte) ([]byte, error
 
 // Open decrypts what Seal returned under any of the keys, or returns ErrOpen.
 func (ks Keys) Open(purpose string, sealed, additional []byte) ([]byte, error) {
-	if len(sealed) < 1 || len(sealed) < 1+int(sealed[0]) {
+	if ks.IsZero() || len(sealed) < 1 || len(sealed) < 1+int(sealed[0]) {
 		return nil, ErrOpen
 	}
 	id, rest := string(sealed[1:1+int(sealed[0])]), sealed[1+int(sealed[0]):]
-	for _, k := range ks.keys {
+	for _, k := range ks.list() {
 		if k.id != id {
 			continue
 		}

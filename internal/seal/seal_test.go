@@ -70,16 +70,18 @@ func TestParseErrors(t *testing.T) {
 		"a b:" + good:                     "letters, digits",
 		"a:???":                           "not base64",
 		"a:AAAA":                          "3 bytes, want 32",
+		"c2VjcmV0:a":                      "key 1: not base64", // the two swapped
 		"a:" + good + ",a:" + good:        "appears twice",
 		strings.Repeat("x", 33) + ":AAAA": "1 to 32 characters",
 	} {
 		_, err := seal.Parse(in)
 		require.ErrorContains(t, err, want, in)
 		require.NotContains(t, err.Error(), good)
+		require.NotContains(t, err.Error(), "c2VjcmV0")
 	}
 }
 
-func TestKeysPrintAsRedacted(t *testing.T) {
+func TestP14_KeysPrintAsRedacted(t *testing.T) {
 	ks, text, err := seal.Generate("k")
 	require.NoError(t, err)
 	secret := strings.TrimPrefix(text, "k:")
@@ -93,5 +95,15 @@ func TestKeysPrintAsRedacted(t *testing.T) {
 	} {
 		require.Contains(t, out, "REDACTED")
 		require.NotContains(t, out, secret)
+	}
+
+	// fmt calls no method of an unexported field.
+	ks, err = seal.New("k", [seal.KeySize]byte([]byte(strings.Repeat("A", seal.KeySize))))
+	require.NoError(t, err)
+	hidden := struct{ k seal.Keys }{ks}
+	for _, out := range []string{fmt.Sprintf("%v %+v %#v %s %x", hidden, hidden, hidden, hidden, hidden), fmt.Sprintf("%+v", &hidden)} {
+		for _, secret := range []string{"AAAA", "65 65", "0x41, 0x41", "4141"} {
+			require.NotContains(t, out, secret)
+		}
 	}
 }
