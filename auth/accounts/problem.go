@@ -61,7 +61,7 @@ func problemOf(err error) (p auth.Problem, retryAfter time.Duration) {
 		return problem(http.StatusTooManyRequests, "too-many-attempts", "Too many attempts; try again later"), max(throttled.RetryAfter, time.Second)
 	case errors.As(err, &policy):
 		p = problem(http.StatusUnprocessableEntity, "password-refused", "Choose another password")
-		p.Detail, p.Reason = policy.Error(), string(policy.Reason)
+		p.Detail, p.Reason = policy.UserMessage(), string(policy.Reason)
 		return p, 0
 	case errors.Is(err, ErrCredentials):
 		return problem(http.StatusUnauthorized, "wrong-credentials", "The email address or the password is wrong"), 0

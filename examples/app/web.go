@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"github.com/gatewire/gatewire/auth"
 )
 
 //go:embed web
@@ -40,16 +42,18 @@ type button struct {
 	Label string `json:"label"`
 }
 
-// pageConfig tells the page what this app is configured for.
-func pageConfig(providers []button) http.HandlerFunc {
-	body, err := json.Marshal(map[string]any{"providers": providers})
-	if err != nil {
-		panic(err) // unreachable: strings only
-	}
-	return func(w http.ResponseWriter, _ *http.Request) {
+// pageConfig tells the page what this app is configured for, and whether
+// somebody is signed in, so that it needn't find out by a 401.
+func pageConfig(providers []button, authenticate func(*http.Request) (auth.Identity, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		_, err := authenticate(r)
+		if err != nil && auth.ErrorCode(err) == auth.CodeUnavailable {
+			auth.Refuse(w, r, err)
+			return
+		}
 		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("Cache-Control", "no-cache")
-		_, _ = w.Write(body)
+		w.Header().Set("Cache-Control", "no-store")
+		_ = json.NewEncoder(w).Encode(map[string]any{"providers": providers, "signed_in": err == nil})
 	}
 }
 

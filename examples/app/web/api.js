@@ -60,11 +60,11 @@ async function ask(method, path, body) {
 
 /** Providers to sign in with, and who is signed in (null: nobody). @returns {Promise<{providers: {name: string, label: string}[], user: any}>} */
 export async function config() {
-  const { body: { providers = [], user } } = await ask('GET', '/app/config.json');
-  return { providers, user: user === undefined ? await me() : user };
+  const { body: { providers, signed_in: signedIn } } = await ask('GET', '/app/config.json');
+  return { providers: providers ?? [], user: signedIn ? await me() : null };
 }
 
-/** Who is signed in, of a server whose configuration doesn't say. @returns {Promise<any>} */
+/** @returns {Promise<any>} the user; null when the session ended a moment ago */
 async function me() {
   try {
     return (await ask('GET', '/auth/me')).body.user;
