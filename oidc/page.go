@@ -12,7 +12,7 @@ import (
 const bouncedParam = "gatewire_bounced"
 
 const (
-	pageStyle = `body{font:16px/1.5 system-ui,sans-serif;max-width:32rem;margin:15vh auto;padding:0 1rem;color:#222;background:#fff}a,button{font:inherit;color:#0645ad}@media(prefers-color-scheme:dark){body{color:#ddd;background:#111}a{color:#8ab4f8}}`
+	pageStyle = `:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;margin:0;min-height:100vh;display:grid;place-items:center;background:#eef1f5;color:#1c2430}main{box-sizing:border-box;width:min(28rem,94vw);margin:2rem 0;padding:1.75rem;border-radius:14px;background:#fff;box-shadow:0 6px 30px #0002;overflow-wrap:anywhere}h1{font-size:1.3rem;margin:0}p{margin:.75rem 0 0}a{color:#1d4ed8}button{margin-top:1rem;padding:.5rem 1rem;font:inherit;border:0;border-radius:8px;background:#2563eb;color:#fff;cursor:pointer}@media(prefers-color-scheme:dark){body{background:#12161c;color:#e3e8ee}main{background:#1b212a}a{color:#8ab4f8}}`
 	pageJS    = `document.forms[0].submit()`
 )
 
@@ -60,10 +60,10 @@ func cspHash(s string) string {
 
 var errorPage = template.Must(template.New("error").Parse(`<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Sign-in failed</title><style>{{.Style}}</style></head>
-<body><h1>Sign-in failed</h1><p>{{.Message}}</p><p><a href="{{.Again}}">Try again</a> or <a href="/">go to the start page</a>.</p></body></html>
+<body><main><h1>Sign-in failed</h1><p>{{.Message}}</p><p><a href="{{.Again}}">Try again</a> or <a href="/">go to the start page</a>.</p></main></body></html>
 `))
 
 var bouncePage = template.Must(template.New("bounce").Parse(`<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Signing in</title><style>{{.Style}}</style></head>
-<body><form method="post" action="{{.Action}}">{{range $name, $value := .Fields}}<input type="hidden" name="{{$name}}" value="{{$value}}">{{end}}<p>Signing you in.</p><button>Continue</button></form><script>{{.Script}}</script></body></html>
+<body><main><h1>Signing you in</h1><form method="post" action="{{.Action}}">{{range $name, $value := .Fields}}<input type="hidden" name="{{$name}}" value="{{$value}}">{{end}}<p>One moment. If nothing happens:</p><button>Continue</button></form></main><script>{{.Script}}</script></body></html>
 `))

@@ -76,7 +76,7 @@ var picker = template.Must(template.New("picker").Parse(`{{define "hidden"}}{{ra
 `))
 
 var formPost = template.Must(template.New("form_post").Parse(head + `<title>Signing in</title><style>{{.Style}}</style></head>
-<body><main><form method="post" action="{{.Action}}">{{range $name, $all := .Values}}{{range $all}}<input type="hidden" name="{{$name}}" value="{{.}}">{{end}}{{end}}<p>Signing you in.</p><button class="go">Continue</button></form></main><script>{{.Script}}</script></body></html>
+<body><main><form method="post" action="{{.Action}}">{{range $name, $all := .Values}}{{range $all}}<input type="hidden" name="{{$name}}" value="{{.}}">{{end}}{{end}}<h1>Signing you in</h1><p>One moment. If nothing happens:</p><button class="go">Continue</button></form></main><script>{{.Script}}</script></body></html>
 `))
 
 var message = template.Must(template.New("message").Parse(head + `<title>{{.Title}}</title><style>{{.Style}}</style></head>
