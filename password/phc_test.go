@@ -95,7 +95,7 @@ func phcCases() []phcCase {
 }
 
 func TestP3_StoredHashes(t *testing.T) {
-	h := newHasher(t, nil)
+	h := cheap(t, nil)
 	for _, c := range phcCases() {
 		t.Run(c.name, func(t *testing.T) {
 			if c.want == password.ErrMalformed { // Verify would take its time
@@ -129,7 +129,7 @@ func TestP4_HostileParametersCostNothing(t *testing.T) {
 }
 
 func TestOtherSchemesAreNamed(t *testing.T) {
-	h := newHasher(t, nil)
+	h := cheap(t, nil)
 	for s, name := range map[password.Hash]string{
 		"$2a$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy": "bcrypt",
 		"$2b$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy": "bcrypt",
@@ -161,7 +161,7 @@ func TestOtherSchemesAreNamed(t *testing.T) {
 }
 
 func TestDisabledNeverVerifies(t *testing.T) {
-	h := newHasher(t, nil)
+	h := cheap(t, nil)
 	for _, s := range []password.Hash{"", "!", "*", "!!", "*LK*", "*NP*", "!" + hash(t, h, right)} {
 		pws := []password.Password{right}
 		if s == "" {

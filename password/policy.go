@@ -114,6 +114,9 @@ func (h *Hasher) Check(pw Password, hints ...string) error {
 func (h *Hasher) words(hints []string) []string {
 	var words []string
 	for _, hint := range slices.Concat(h.policy.Words, hints) {
+		if len(words) == maxWords {
+			break
+		}
 		hint = strings.ToLower(h.nfc.String(hint[:min(len(hint), maxHint)]))
 		parts := strings.FieldsFunc(hint, func(r rune) bool {
 			return !unicode.IsLetter(r) && !unicode.IsMark(r) && !unicode.IsNumber(r)
