@@ -474,7 +474,7 @@ func clientTimeouts(t *testing.T, s *stage) {
 	s.js(`void join('room:a')`, nil)
 	p.command("subscribe") // not answered: what the server knows is uncertain, so everything begins again
 	require.Equal(t, 3.0, s.next("connecting")["code"])
-	p = s.peer()
+	s.peer()
 	s.js(`client.rpc('waits').catch((e) => e.code)`, &code)
 	require.Equal(t, 3, code, "a command that waits for the connection times out as well")
 }
@@ -686,7 +686,7 @@ func clientClose(t *testing.T, s *stage) {
 	require.Zero(t, code)
 	s.settled()
 	s.js(`start()`, nil)
-	p = s.peer()
+	s.peer()
 	s.js(`client.close()`, nil)
 	s.settled()
 }
