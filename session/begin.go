@@ -40,9 +40,9 @@ func (m *Manager[D]) Begin(w http.ResponseWriter, r *http.Request, s Start) (*Se
 		return nil, err
 	}
 	var session *Session[D]
-	err := m.withVisit(w, r, func(v *visit[D]) (err error) {
-		if err = v.load(r.Context()); err == nil {
-			session, err = v.begin(r.Context(), s)
+	err := m.withVisit(w, r, func(ctx context.Context, v *visit[D]) (err error) {
+		if err = v.load(ctx); err == nil {
+			session, err = v.begin(ctx, s)
 		}
 		return err
 	})
@@ -54,8 +54,7 @@ func (m *Manager[D]) Begin(w http.ResponseWriter, r *http.Request, s Start) (*Se
 // cookie is dead from then on. The errors are those of Authenticate, also
 // when another request was faster, and [ErrHeadersSent].
 func (m *Manager[D]) Renew(w http.ResponseWriter, r *http.Request) error {
-	return m.withVisit(w, r, func(v *visit[D]) error {
-		ctx := r.Context()
+	return m.withVisit(w, r, func(ctx context.Context, v *visit[D]) error {
 		if err := v.load(ctx); err != nil {
 			return err
 		}
@@ -87,8 +86,8 @@ func (m *Manager[D]) Renew(w http.ResponseWriter, r *http.Request) error {
 
 // withVisit runs f on the request's visit, or on one of its own that ends with
 // the headers written at once.
-func (m *Manager[D]) withVisit(w http.ResponseWriter, r *http.Request, f func(*visit[D]) error) error {
-	v := m.attached(r)
+func (m *Manager[D]) withVisit(w http.ResponseWriter, r *http.Request, f func(context.Context, *visit[D]) error) error {
+	v := m.visitOf(r.Context())
 	inside := v != nil
 	if !inside {
 		v = m.newVisit(r)
@@ -98,7 +97,7 @@ func (m *Manager[D]) withVisit(w http.ResponseWriter, r *http.Request, f func(*v
 	if v.closed {
 		return ErrHeadersSent
 	}
-	err := f(v)
+	err := f(m.apart(r.Context()), v)
 	if !inside && err == nil {
 		v.writeHeaders(w.Header())
 	}
@@ -203,7 +202,6 @@ func (v *visit[D]) begun(ctx context.Context, now time.Time) (*Session[D], error
 func (v *visit[D]) undo(ctx context.Context) {
 	rec := *v.rec
 	v.forget()
-	v.token, v.unsent = "", ""
 	ctx, cancel := detached(ctx)
 	defer cancel()
 	if _, err := v.m.end(ctx, rec.ID, rec.UserID, ReasonRevoked); err != nil {
@@ -278,7 +276,7 @@ func (m *Manager[D]) BeginToken(ctx context.Context, s Start) (RefreshToken, *Se
 	m.evict(ctx, rec)
 	m.event(ctx, Event{Kind: EventBegun, Time: now, SessionID: rec.ID, UserID: rec.UserID})
 	session, err := m.open(ctx, rec)
-	return RefreshToken{token.text()}, session, err
+	return token.reveal(), session, err
 }
 
 const (

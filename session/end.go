@@ -1,9 +1,11 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
@@ -14,14 +16,14 @@ import (
 // it (the status is 503), the cookie is deleted all the same. It works with
 // and without Handler around.
 func (m *Manager[D]) Logout(w http.ResponseWriter, r *http.Request) error {
-	v := m.attached(r)
+	v := m.visitOf(r.Context())
 	inside := v != nil
 	if !inside {
 		v = m.newVisit(r)
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	ctx, cancel := detached(r.Context())
+	ctx, cancel := detached(m.apart(r.Context()))
 	defer cancel()
 	err := v.logout(ctx)
 	switch {
@@ -53,17 +55,20 @@ func (v *visit[D]) logout(ctx context.Context) error {
 		}
 	}
 	v.forget()
-	v.token, v.unsent, v.clear = "", "", true
+	v.clear = true
 	v.loadErr = err // so that Handler answers 503 even if next ignores it
 	return err
 }
 
 // Revoke ends one session of a user, by its public id. It reports false when
-// there is no such session or it is another user's.
+// there is no such session or it is another user's. Like Logout, it and the
+// two below go on when ctx is cancelled, for 5 seconds at most.
 func (m *Manager[D]) Revoke(ctx context.Context, userID, id string, reason Reason) (bool, error) {
 	if userID == "" || id == "" {
 		return false, nil
 	}
+	ctx, cancel := detached(ctx)
+	defer cancel()
 	rec, found, err := m.store.ByID(ctx, id)
 	if err != nil {
 		return false, unavailable(err)
@@ -81,6 +86,8 @@ func (m *Manager[D]) RevokeOthers(ctx context.Context, userID, keepID string, re
 	if userID == "" {
 		return 0, errNoUser
 	}
+	ctx, cancel := detached(ctx)
+	defer cancel()
 	ended, err := m.store.EndUser(ctx, userID, keepID, reason, m.now())
 	m.ended(ctx, ended)
 	if err != nil {
@@ -100,7 +107,7 @@ var errNoUser = errors.New("session: no user id")
 
 // EndedSince returns the ids of sessions that ended after cursor, on whatever
 // node, and the cursor to ask with next; "" returns none and the cursor of
-// now. An error with a method CursorLost that returns true means that the log
+// now. It returns 1,000 at most: ask until there are none. An error with a method CursorLost that returns true means that the log
 // no longer reaches back so far: take a new cursor, then ask Alive about each
 // session held.
 func (m *Manager[D]) EndedSince(ctx context.Context, cursor string) (ids []string, next string, err error) {
@@ -157,25 +164,33 @@ func (m *Manager[D]) event(ctx context.Context, e Event) {
 	m.events(ctx, e)
 }
 
-// evict ends the user's longest unused sessions beyond MaxPerUser, never rec.
-// Failing to is no reason to refuse a sign-in.
+// evict ends the user's longest unused sessions beyond MaxPerUser, when rec
+// has begun. Sign-ins at the same time must not end each other: the later one
+// stays, as if they had come one after the other. Failing to is no reason to
+// refuse a sign-in.
 func (m *Manager[D]) evict(ctx context.Context, rec Record) {
 	if m.config.maxPerUser < 0 {
 		return
 	}
 	recs, err := m.store.ListUser(ctx, rec.UserID)
-	for err == nil && len(recs) > m.config.maxPerUser {
-		oldest := -1
-		for i := range recs {
-			if recs[i].ID != rec.ID && (oldest < 0 || recs[i].Seen.Before(recs[oldest].Seen)) {
-				oldest = i
+	if excess := len(recs) - m.config.maxPerUser; err == nil && excess > 0 {
+		rank := func(r Record) int {
+			switch {
+			case r.ID == rec.ID:
+				return 1
+			case r.AuthTime.After(rec.AuthTime):
+				return 2
+			}
+			return 0
+		}
+		slices.SortStableFunc(recs, func(a, b Record) int {
+			return cmp.Or(cmp.Compare(rank(a), rank(b)), a.Seen.Compare(b.Seen))
+		})
+		for _, old := range recs[:excess] {
+			if _, e := m.end(ctx, old.ID, rec.UserID, ReasonEvicted); e != nil {
+				err = e
 			}
 		}
-		if oldest < 0 {
-			return
-		}
-		_, err = m.end(ctx, recs[oldest].ID, rec.UserID, ReasonEvicted)
-		recs = append(recs[:oldest], recs[oldest+1:]...)
 	}
 	if err != nil {
 		m.config.logger.WarnContext(ctx, "session: sessions over MaxPerUser could not be ended", "user", rec.UserID, "error", err)

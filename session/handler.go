@@ -21,13 +21,13 @@ import (
 // answered with 503, whatever it writes, unless that is a 5xx of its own.
 func (m *Manager[D]) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if m.attached(r) != nil { // wrapped twice
+		if m.visitOf(r.Context()) != nil { // wrapped twice
 			next.ServeHTTP(w, r)
 			return
 		}
 		if m.config.skipCSRF == nil || !m.config.skipCSRF(r) {
 			if err := m.CheckOrigin(r); err != nil {
-				m.config.onError(w, r, err)
+				m.fail(w, r, err)
 				return
 			}
 		}
@@ -49,18 +49,14 @@ func (m *Manager[D]) Handler(next http.Handler) http.Handler {
 				h[name] = values
 			}
 			v.writeFailure(h)
-			m.config.onError(w, r, err)
+			m.fail(w, r, err)
 			return err
 		}
-		finished := false
-		defer func() {
-			if !finished && !writing.begun {
-				v.close()
-				v.abandon(r.Context())
-			}
+		defer func() { // a panic, of next or of a change that commit ran again
+			v.close()
+			v.abandon(r.Context())
 		}()
 		next.ServeHTTP(writing.wrap(), r)
-		finished = true
 		_ = writing.begin(http.StatusOK, false) // net/http answers 200 for next
 	})
 }
@@ -78,7 +74,7 @@ func (m *Manager[D]) CheckOrigin(r *http.Request) error { return m.config.csrf.C
 // has begun, or with other cookies, it is read anew. Without it, the caller sees
 // to Cache-Control and Vary.
 func (m *Manager[D]) Authenticate(r *http.Request) (*Session[D], error) {
-	v := m.attached(r)
+	v := m.visitOf(r.Context())
 	if v == nil || v.isClosed() || !slices.Equal(v.values, m.cookieValues(r)) {
 		v = m.newVisit(r)
 	}
@@ -90,8 +86,8 @@ func (m *Manager[D]) Authenticate(r *http.Request) (*Session[D], error) {
 // who is calling, use Authenticate. The error means that the store could not
 // tell, or is [ErrNoHandler].
 func (m *Manager[D]) Get(ctx context.Context) (*Session[D], error) {
-	v, ok := ctx.Value(m.contextKey()).(*visit[D])
-	if !ok {
+	v := m.visitOf(ctx)
+	if v == nil {
 		return nil, ErrNoHandler
 	}
 	return v.get(ctx)
@@ -108,8 +104,8 @@ func (m *Manager[D]) Get(ctx context.Context) (*Session[D], error) {
 // A request whose session ends, or whose secret is replaced, while it runs can
 // no longer write: its response is replaced by an error (409, [ErrEnded]).
 func (m *Manager[D]) Update(ctx context.Context, f func(*D) error) error {
-	v, ok := ctx.Value(m.contextKey()).(*visit[D])
-	if !ok {
+	v := m.visitOf(ctx)
+	if v == nil {
 		return ErrNoHandler
 	}
 	return v.update(ctx, f)
@@ -120,9 +116,29 @@ func (m *Manager[D]) contextKey() any { return contextKey{m} }
 
 type contextKey struct{ manager any }
 
-func (m *Manager[D]) attached(r *http.Request) *visit[D] {
-	v, _ := r.Context().Value(m.contextKey()).(*visit[D])
+func (m *Manager[D]) visitOf(ctx context.Context) *visit[D] {
+	v, _ := ctx.Value(m.contextKey()).(*visit[D])
 	return v
+}
+
+// apart returns ctx without the visit. It is for stores, hooks and loggers,
+// which run while the visit is locked: one that looked for the session in its
+// context would wait for ever.
+func (m *Manager[D]) apart(ctx context.Context) context.Context {
+	if m.visitOf(ctx) == nil {
+		return ctx
+	}
+	return context.WithValue(ctx, m.contextKey(), (*visit[D])(nil))
+}
+
+// fail answers with the error, also when the host's ErrorHandler writes nothing:
+// net/http would make a 200 of that.
+func (m *Manager[D]) fail(w http.ResponseWriter, r *http.Request, err error) {
+	answer := &writer{ResponseWriter: w, commit: func(int, bool) error { return nil }}
+	m.config.onError(answer.wrap(), r, err)
+	if !answer.begun {
+		w.WriteHeader(StatusOf(err))
+	}
 }
 
 // writeError is the default ErrorHandler.

@@ -3,6 +3,7 @@ package session_test
 import (
 	"crypto/rand"
 	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -241,4 +242,35 @@ func TestMemoryStoreIsBounded(t *testing.T) {
 	require.True(t, has(user))
 	_, err = create("", time.Hour)
 	require.Error(t, err)
+}
+
+// What is the next to be evicted can still grow: a sign-in makes room elsewhere.
+func TestMemoryStoreGrowsWhatIsOldest(t *testing.T) {
+	s := session.NewMemoryStore(&session.MemoryOptions{MaxBytes: 20_000})
+	now := time.Now().UTC()
+	var first session.Record
+	for n := range 100 {
+		rec := session.Record{
+			ID: rand.Text(), Kind: session.KindCookie, Created: now, Seen: now,
+			IdleExpires: now.Add(time.Hour + time.Duration(n)*time.Second), Expires: now.Add(24 * time.Hour),
+		}
+		_, _ = rand.Read(rec.Key[:])
+		require.NoError(t, s.Create(t.Context(), rec, session.AnyEpoch))
+		_, next, err := s.EndedSince(t.Context(), "", 1)
+		require.NoError(t, err)
+		if n == 0 || !strings.HasSuffix(next, ".0") { // full, and the oldest went
+			first, first.Expires = rec, now.Add(time.Minute)
+		}
+		if !strings.HasSuffix(next, ".0") {
+			break
+		}
+	}
+	first.Rev = 1
+	require.NoError(t, s.Replace(t.Context(), first.Key, first, 1), "now it is the next to expire")
+	first.UserID, first.UserAgent = "u1", strings.Repeat("x", 900)
+	require.NoError(t, s.Replace(t.Context(), first.Key, first, 2))
+	rec, found, err := s.Load(t.Context(), first.Key)
+	require.NoError(t, err)
+	require.True(t, found)
+	require.Equal(t, "u1", rec.UserID)
 }

@@ -98,7 +98,7 @@ func (s *MemoryStore) Create(ctx context.Context, rec Record, epoch uint64) erro
 	rec = clone(rec)
 	rec.Rev = 1
 	e := &entry{rec: rec, size: sizeOf(rec)}
-	if err := s.makeRoom(e.size, nil); err != nil {
+	if err := s.makeRoom(e.size); err != nil {
 		return err
 	}
 	s.insert(e)
@@ -145,13 +145,13 @@ func (s *MemoryStore) Replace(ctx context.Context, old Key, rec Record, ifRev ui
 	rec.ID, rec.Created, rec.Rev = e.rec.ID, e.rec.Created, ifRev+1
 	rec.Seen = later(rec.Seen, e.rec.Seen)
 	rec.IdleExpires = earlier(later(rec.IdleExpires, e.rec.IdleExpires), rec.Expires)
-	if err := s.makeRoom(sizeOf(rec)-e.size, e); err != nil {
-		return err
+	s.remove(e) // so that it doesn't make room for itself
+	err := s.makeRoom(sizeOf(rec))
+	if err == nil {
+		e.rec, e.size = rec, sizeOf(rec)
 	}
-	s.remove(e)
-	e.rec, e.size = rec, sizeOf(rec)
 	s.insert(e)
-	return nil
+	return err
 }
 
 // Touch implements [Store].
@@ -275,15 +275,15 @@ func (s *MemoryStore) nextExpired(now time.Time) *entry {
 	return nil
 }
 
-// makeRoom makes room for n more bytes, sparing keep.
-func (s *MemoryStore) makeRoom(n int64, keep *entry) error {
+// makeRoom makes room for n more bytes.
+func (s *MemoryStore) makeRoom(n int64) error {
 	now := time.Now().UTC()
-	for n > 0 && s.bytes+n > s.max {
+	for s.bytes+n > s.max {
 		e, reason := s.nextExpired(now), ReasonExpired
 		if e == nil && len(s.anonymous) > 0 {
 			e, reason = s.anonymous[0], ReasonEvicted
 		}
-		if e == nil || e == keep {
+		if e == nil {
 			return errFull
 		}
 		s.end(e, reason, now)

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -141,6 +142,23 @@ func TestS21_CancelledRequestSignsOut(t *testing.T) {
 			require.False(t, alive)
 		})
 	}
+	t.Run("S21 revocation", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		one, other := newBrowser(m), newBrowser(m)
+		id := one.login(t, "u2").ID()
+		other.login(t, "u2")
+		ended, err := m.Revoke(ctx, "u2", id, session.ReasonRevoked)
+		require.NoError(t, err)
+		require.True(t, ended)
+		n, err := m.RevokeUser(ctx, "u2", session.ReasonPasswordChanged)
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
+		for _, b := range []*browser{one, other} {
+			_, err := b.who()
+			require.ErrorIs(t, err, session.ErrInvalid)
+		}
+	})
 	t.Run("S21 a hanging store is not waited for for ever", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			m := newManager(t, hanging{session.NewMemoryStore(nil)}, session.Options{})
@@ -197,6 +215,34 @@ func TestS23_MaxPerUser(t *testing.T) {
 		list, err := m.List(t.Context(), "u1")
 		require.NoError(t, err)
 		require.Len(t, list, 3)
+	})
+}
+
+// slowList is a store in which all sign-ins have begun before one counts them.
+type slowList struct{ session.Store }
+
+func (s slowList) ListUser(ctx context.Context, userID string) ([]session.Record, error) {
+	time.Sleep(time.Second)
+	return s.Store.ListUser(ctx, userID)
+}
+
+func TestS23_SignInsAtOnceDontEndEachOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newManager(t, slowList{session.NewMemoryStore(nil)}, session.Options{MaxPerUser: 1})
+		var last *browser
+		var wg sync.WaitGroup
+		for range 3 {
+			b := newBrowser(m)
+			wg.Go(func() { b.login(t, "u1") })
+			time.Sleep(10 * time.Millisecond)
+			last = b
+		}
+		wg.Wait()
+		list, err := m.List(t.Context(), "u1")
+		require.NoError(t, err)
+		require.Len(t, list, 1)
+		_, err = last.who()
+		require.NoError(t, err, "the last one to sign in stays")
 	})
 }
 

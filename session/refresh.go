@@ -42,7 +42,7 @@ func (m *Manager[D]) Refresh(ctx context.Context, token string) (RefreshToken, *
 		if err != nil {
 			return RefreshToken{}, nil, ErrRefreshInvalid
 		}
-		return RefreshToken{next.text()}, session, nil
+		return next.reveal(), session, nil
 	}
 }
 

@@ -262,10 +262,13 @@ func TestRefreshTokenIsRedacted(t *testing.T) {
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "token", token)
 	text, err := json.Marshal(map[string]any{"token": token})
 	require.NoError(t, err)
+	host := struct{ token session.RefreshToken }{token} // fmt calls no methods of what is unexported
+	require.NotContains(t, fmt.Sprintf("%v %+v %#v %s", host, host, host, host), token.Reveal()[:10])
 	for _, out := range []string{fmt.Sprint(token), fmt.Sprintf("%s %v %+v %#v %q %x", token, token, token, token, token, token), log.String(), string(text)} {
 		require.Contains(t, out, "REDACTED")
 		require.NotContains(t, out, token.Reveal()[:10])
 	}
+	require.Empty(t, session.RefreshToken{}.Reveal())
 }
 
 func FuzzJ14_RefreshToken(f *testing.F) {

@@ -8,10 +8,19 @@ import (
 
 // RefreshToken is a refresh token on its way to the client. It prints as
 // REDACTED; Reveal returns it.
-type RefreshToken struct{ text string }
+type RefreshToken struct {
+	// A pointer, because fmt can't call Format for an unexported field of
+	// another struct, and prints what is in there instead.
+	text *string
+}
 
 // Reveal returns the token's text, for the response to the client alone.
-func (t RefreshToken) Reveal() string { return t.text }
+func (t RefreshToken) Reveal() string {
+	if t.text == nil {
+		return ""
+	}
+	return *t.text
+}
 
 // Format keeps the token out of every fmt verb.
 func (RefreshToken) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "REDACTED") }

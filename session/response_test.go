@@ -2,8 +2,10 @@ package session_test
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -315,7 +318,8 @@ func TestS15_WriteAfterHeaders(t *testing.T) {
 }
 
 func TestS16_Panic(t *testing.T) {
-	m := newManager(t, nil, session.Options{})
+	store := session.NewMemoryStore(nil)
+	m := newManager(t, store, session.Options{})
 	b := newBrowser(m)
 	b.login(t, "u1")
 	for _, value := range []any{"boom", http.ErrAbortHandler} {
@@ -338,6 +342,27 @@ func TestS16_Panic(t *testing.T) {
 	list, err := m.List(t.Context(), "u3")
 	require.NoError(t, err)
 	require.Empty(t, list, "nobody has the token")
+	t.Run("S16 in a change that is run again", func(t *testing.T) {
+		require.Panics(t, func() {
+			newBrowser(m).do(func(w http.ResponseWriter, r *http.Request) {
+				s, err := m.Begin(w, r, session.Start{UserID: "u3"})
+				require.NoError(t, err)
+				runs := 0
+				require.NoError(t, m.Update(r.Context(), func(d *data) error {
+					if runs++; runs > 1 {
+						panic("again")
+					}
+					return increment(d)
+				}))
+				rec, _, err := store.ByID(r.Context(), s.ID())
+				require.NoError(t, err)
+				require.NoError(t, store.Replace(r.Context(), rec.Key, rec, rec.Rev))
+			})
+		})
+		list, err := m.List(t.Context(), "u3")
+		require.NoError(t, err)
+		require.Empty(t, list, "nobody has the token")
+	})
 	require.Panics(t, func() {
 		b.do(func(_ http.ResponseWriter, r *http.Request) {
 			_ = m.Update(r.Context(), func(*data) error { panic("in the change") })
@@ -489,6 +514,54 @@ func TestErrorHandler(t *testing.T) {
 		require.Equal(t, status, w.Code)
 	}
 	require.True(t, errors.Is(got, session.ErrCrossOrigin))
+}
+
+func TestErrorHandlerThatWritesNothing(t *testing.T) {
+	store := newFaulty()
+	m := newManager(t, store, session.Options{ErrorHandler: func(http.ResponseWriter, *http.Request, error) {}})
+	b := newBrowser(m)
+	b.login(t, "u1")
+	store.set("", true)
+	resp := b.do(func(_ http.ResponseWriter, r *http.Request) { _, _ = m.Authenticate(r) })
+	require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
+}
+
+// asking is a log handler that adds the user to every line, as many do.
+type asking struct {
+	slog.Handler
+	m *manager
+}
+
+func (h *asking) Handle(ctx context.Context, line slog.Record) error {
+	_, _ = h.m.Get(ctx)
+	return h.Handler.Handle(ctx, line)
+}
+
+func (*asking) Enabled(context.Context, slog.Level) bool { return true }
+
+func TestS17_LoggerAndEventsMayAskForTheSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // a deadlock is reported
+		store := newFaulty()
+		log := &asking{Handler: slog.DiscardHandler}
+		events := 0
+		m := newManager(t, store, session.Options{Logger: slog.New(log), Events: func(ctx context.Context, _ session.Event) {
+			_, err := log.m.Get(ctx)
+			require.ErrorIs(t, err, session.ErrNoHandler)
+			events++
+		}})
+		log.m = m
+		b := newBrowser(m)
+		b.login(t, "u1")
+		time.Sleep(5 * time.Minute)
+		store.set("Touch", true)
+		b.do(func(w http.ResponseWriter, r *http.Request) {
+			_, err := m.Get(r.Context())
+			require.NoError(t, err)
+			require.NoError(t, m.Renew(w, r))
+			require.NoError(t, m.Logout(w, r))
+		})
+		require.Equal(t, 3, events)
+	})
 }
 
 func TestCSRF(t *testing.T) {

@@ -208,3 +208,17 @@ func TestCookieAttributes(t *testing.T) {
 	require.Regexp(t, `^__Host-session=x; Path=/; Max-Age=(43199|43200); HttpOnly; Secure; SameSite=Lax$`,
 		set(session.Options{Cookie: session.Cookie{Persistent: true}}))
 }
+
+func TestS3_EndedBetweenSignInAndRenewal(t *testing.T) {
+	m := newManager(t, nil, session.Options{})
+	b := newBrowser(m)
+	resp := b.do(func(w http.ResponseWriter, r *http.Request) {
+		require.NoError(t, m.Login(w, r, "u1"))
+		_, err := m.RevokeUser(r.Context(), "u1", session.ReasonRevoked)
+		require.NoError(t, err)
+		require.ErrorIs(t, m.Renew(w, r), session.ErrInvalid)
+		w.WriteHeader(http.StatusAccepted)
+	})
+	require.Equal(t, http.StatusAccepted, resp.StatusCode)
+	require.Empty(t, resp.Cookies(), "the token of the sign-in names nothing any more")
+}

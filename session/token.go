@@ -95,8 +95,9 @@ func parseRefreshToken(s string) (refreshToken, bool) {
 	return refreshToken{locator: l, secret: t}, true
 }
 
-func (t refreshToken) text() string {
-	return b64.EncodeToString(t.locator) + "." + b64.EncodeToString(t.secret)
+func (t refreshToken) reveal() RefreshToken {
+	text := b64.EncodeToString(t.locator) + "." + b64.EncodeToString(t.secret)
+	return RefreshToken{&text}
 }
 
 func (t refreshToken) key() Key      { return hash(labelLocator, t.locator) }

@@ -69,6 +69,7 @@ func (v *visit[D]) load(ctx context.Context) error {
 		return v.loadErr
 	}
 	v.loaded = true
+	ctx = v.m.apart(ctx)
 	now := v.m.now()
 	v.live, v.loadErr = v.find(ctx, now)
 	if v.loadErr != nil {
@@ -118,10 +119,12 @@ func (v *visit[D]) set(rec *Record, data []byte) {
 	v.version++
 }
 
-// forget makes the visitor one without a session and without changes.
+// forget makes the visitor one without a session and without changes. A token
+// that was to be sent names nothing any more.
 func (v *visit[D]) forget() {
 	v.set(nil, nil)
 	v.changes = nil
+	v.token, v.unsent = "", ""
 	v.live = nil
 	v.dead = false
 }
@@ -257,7 +260,7 @@ func (v *visit[D]) commit(ctx context.Context, status int, h http.Header, hijack
 		if status < 500 && status != http.StatusSwitchingProtocols {
 			return v.loadErr
 		}
-	} else if err := v.save(ctx); err != nil {
+	} else if err := v.save(v.m.apart(ctx)); err != nil {
 		return err
 	}
 	if hijack && (v.token != "" || v.clear) {
