@@ -102,6 +102,14 @@ func TestO14_ConsentOnce(t *testing.T) {
 	}
 }
 
+func TestO14_GoogleTellsTheTimeWhenAsked(t *testing.T) {
+	maxAge := func(p *oidc.Provider) { p.MaxAge = time.Hour }
+	q := newWorld(t, setup{issuer: googleIssuer, change: maxAge}).browser().begin("/").Query()
+	require.JSONEq(t, `{"id_token":{"auth_time":{"essential":true}}}`, q.Get("claims"))
+	require.False(t, newWorld(t, setup{change: maxAge}).browser().begin("/").Query().Has("claims"))
+	require.False(t, newWorld(t, setup{issuer: googleIssuer}).browser().begin("/").Query().Has("claims"))
+}
+
 // A proof of the future would stay fresh for long.
 func TestO3_AuthTimeOfTheFuture(t *testing.T) {
 	now := time.Now().Unix()

@@ -22,11 +22,12 @@ import (
 
 var errNoUser = errors.New("oidc: the find function returned no user id and no error")
 
-// SealingKeys seal the flow cookies. Make one with [ParseSealingKeys].
+// SealingKeys seal the flow cookies; see [ParseSealingKeys].
 type SealingKeys = seal.Keys
 
 // ParseSealingKeys reads "id:base64[,id:base64…]", 32 bytes each; the first
-// seals, all open. An error names the entry, never its content.
+// seals, all open: put a new one in front to replace an old one. The output of
+// "openssl rand -base64 32" makes one. An error names the entry, never its content.
 func ParseSealingKeys(s string) (SealingKeys, error) { return seal.Parse(s) }
 
 // BaseURL is the URL at which a login is mounted, as browsers see it, for
@@ -70,8 +71,8 @@ type Login struct {
 	log      *slog.Logger
 }
 
-// NewLogin returns the login for p, mounted at the given URL. Users who prove
-// themselves are handed to then. It reports all mistakes at once and doesn't
+// NewLogin returns the login for p at the given URL; register it on a mux for
+// [Login.Path] + "/". Users who prove themselves are handed to then. It reports all mistakes at once and doesn't
 // touch the network: the provider's metadata is fetched when it is first needed.
 func NewLogin(p *Provider, then LoginFunc, at BaseURL, o *Options) (*Login, error) {
 	if o == nil {
@@ -223,6 +224,9 @@ func (l *Login) authParams(f *flow) []oauth2.AuthCodeOption {
 	}
 	if p.MaxAge > 0 {
 		set("max_age", strconv.FormatInt(int64(p.MaxAge/time.Second), 10))
+	}
+	if p.MaxAge > 0 && p.google { // which ignores max_age, and tells the time when it is asked in this way
+		set("claims", `{"id_token":{"auth_time":{"essential":true}}}`)
 	}
 	if p.Offline && p.google { // Google has no offline_access, and gives a refresh token only with consent
 		set("access_type", "offline")

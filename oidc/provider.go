@@ -16,7 +16,7 @@ import (
 // [Generic] make one; set its fields before passing it to [NewLogin], which
 // keeps a copy. Making one needs no network. It prints without its secret.
 type Provider struct {
-	// Name is a short name of letters, digits and dashes for logs and
+	// Name is a short name of lower-case letters, digits and dashes for logs and
 	// [Profile].Provider. Defaults to "google" or "oidc".
 	Name string
 	// Issuer is the provider's issuer identifier, exactly as in its metadata.
@@ -31,6 +31,8 @@ type Provider struct {
 	// MaxAge asks that the user has proved themselves to the provider within
 	// this time (max_age, whole seconds, rounded down: a nanosecond asks for a
 	// proof now), and refuses an ID token that doesn't say so. Zero asks nothing.
+	// Google says so to verified applications alone, whose "Session age claims"
+	// are switched on in its console, and never asks a user again.
 	MaxAge time.Duration
 	// ACRValues asks for one of these authentication context classes, and
 	// refuses an ID token that names none of them.
