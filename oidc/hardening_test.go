@@ -63,10 +63,16 @@ func TestO8_OddBaseURLs(t *testing.T) {
 func TestO14_ProviderMistakes(t *testing.T) {
 	elsewhere := oidc.Google("id", "0123456789abcdef")
 	elsewhere.Issuer = "https://other.example"
+	hosted := oidc.Google("id", "0123456789abcdef")
+	hosted.HostedDomain = "@example.com"
+	domains := oidc.Generic("https://op.example", "id", "")
+	domains.EmailDomains = []string{"bücher.example"} // could never match: mail has it as xn--…
 	for want, p := range map[string]*oidc.Provider{
 		"client ID: has blanks":     oidc.Google("id\n", "0123456789abcdef"),
 		"client secret: has blanks": oidc.Google("id", "0123456789abcdef\n"),
 		"use oidc.Generic":          elsewhere,
+		"hosted domain":             hosted,
+		"email domain":              domains,
 	} {
 		_, err := oidc.NewLogin(p, nobody, "https://app.example", nil)
 		require.ErrorContains(t, err, want)

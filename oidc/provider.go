@@ -121,6 +121,9 @@ func (p *Provider) validate() error {
 	wrong(p.google && p.secret == "", "no client secret: Google gives web applications one")
 	wrong(p.MaxAge < 0, "MaxAge %v: use zero to ask for nothing", p.MaxAge)
 	wrong(p.HostedDomain != "" && !p.google, "HostedDomain is a claim of Google alone: check Profile.Claims in the LoginFunc instead")
+	if _, ascii := lowerASCII(p.HostedDomain); p.HostedDomain != "*" {
+		wrong(!ascii || strings.ContainsAny(p.HostedDomain, "@*/ "), "hosted domain %q: write it as in example.com", p.HostedDomain)
+	}
 	for _, s := range p.Scopes {
 		wrong(s == "" || strings.ContainsAny(s, " \"\\"), "scope %q: one scope an entry, without spaces", s)
 	}
@@ -128,7 +131,8 @@ func (p *Provider) validate() error {
 		wrong(s == "" || strings.Contains(s, " "), "ACR value %q: one value an entry, without spaces", s)
 	}
 	for _, d := range p.EmailDomains {
-		wrong(d == "" || d != strings.ToLower(d) || strings.ContainsAny(d, "@* "), "email domain %q: write it as in example.com", d)
+		lower, ascii := lowerASCII(d)
+		wrong(d == "" || d != lower || !ascii || strings.ContainsAny(d, "@* "), "email domain %q: write it as in example.com", d)
 	}
 	for _, a := range p.TrustedAudiences {
 		wrong(a == "", "an empty trusted audience")
