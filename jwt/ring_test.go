@@ -435,6 +435,30 @@ func TestJ12_LaggingReplica(t *testing.T) {
 }
 
 // Idle since a failure that is long over: the node looks before it trusts.
+// mangling is a store whose columns are too short.
+type mangling struct {
+	jwt.KeyStore
+	mangle func(*jwt.StoredKey)
+}
+
+func (m *mangling) AddKey(ctx context.Context, k jwt.StoredKey, newest string) error {
+	m.mangle(&k)
+	return m.KeyStore.AddKey(ctx, k, newest)
+}
+
+func TestJ12_StoreThatDamagesKeysIsNotFilled(t *testing.T) {
+	for name, mangle := range map[string]func(*jwt.StoredKey){
+		"sealed": func(k *jwt.StoredKey) { k.Sealed = k.Sealed[:100] },
+		"times":  func(k *jwt.StoredKey) { k.Retires, k.Gone = time.Time{}, time.Time{} },
+	} {
+		store := &mangling{jwt.NewMemoryKeyStore(), mangle}
+		n := newNode(t, store, sealing(t), jwt.RingOptions{})
+		_, _, err := n.issuer.Issue(t.Context(), jwt.AccessClaims{Subject: "u", ClientID: "app"})
+		require.ErrorIs(t, err, jwt.ErrUnavailable, name)
+		require.Empty(t, stored(t, store), name)
+	}
+}
+
 func TestJ12_IdleAfterFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &flaky{KeyStore: jwt.NewMemoryKeyStore()}

@@ -9,6 +9,7 @@ import (
 	"crypto/elliptic"
 	"crypto/x509"
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -85,6 +86,7 @@ func (s *keySet) until() time.Time {
 // load reads the store, makes the next key if it is due and removes those that
 // are gone.
 func (r *Ring) load(ctx context.Context) (*keySet, error) {
+	made := ""
 	for try := 0; ; try++ {
 		asked := time.Now()
 		stored, err := r.store.Keys(ctx)
@@ -97,6 +99,11 @@ func (r *Ring) load(ctx context.Context) (*keySet, error) {
 			r.removeGone(ctx, stored, now)
 			return set, nil
 		}
+		if slices.ContainsFunc(stored, func(k StoredKey) bool { return k.ID == made }) {
+			// More of them would mend nothing and fill the store.
+			r.o.Logger.Error("jwt: the key store does not return a key as it was added: does it cut bytes or times?", "kid", made)
+			return set, r.store.RemoveKey(ctx, made)
+		}
 		k, err := r.makeKey(set, now)
 		if err != nil {
 			return nil, err
@@ -105,7 +112,7 @@ func (r *Ring) load(ctx context.Context) (*keySet, error) {
 		switch {
 		case err == nil:
 			r.o.Logger.Info("jwt: signing key made", "kid", k.ID, "alg", k.Algorithm, "signs", k.Signs, "retires", k.Retires)
-			// What counts is what the store returns, so read it again.
+			made = k.ID // what counts is what the store returns, so read it again
 		case !errors.Is(err, ErrKeyConflict):
 			// A store that can be read but not written: go on with what there is.
 			r.o.Logger.Error("jwt: no signing key could be added to the store", "error", err)

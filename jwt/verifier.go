@@ -237,7 +237,8 @@ func bearer(h http.Header) (string, *Error) {
 	if len(values) == 0 {
 		return "", refuse(ErrNoToken, "")
 	}
-	scheme, token, _ := strings.Cut(values[0], " ")
+	end := strings.IndexAny(values[0]+" ", " \t")
+	scheme, token := values[0][:end], values[0][end:]
 	if !strings.EqualFold(scheme, "Bearer") {
 		return "", refuse(ErrNoToken, "")
 	}

@@ -260,7 +260,7 @@ func TestAuthenticate(t *testing.T) {
 	}
 	for want, all := range map[string][][]string{
 		"none":            {nil, {""}, {"Basic dTpw"}, {good}, {"Bearerx " + good}},
-		"invalid_request": {{"Bearer"}, {"Bearer "}, {"Bearer " + good, "Bearer " + good}, {"Basic dTpw", "Bearer " + good}, {"Bearer " + good + " x"}, {"Bearer " + good + ", Basic x"}},
+		"invalid_request": {{"Bearer"}, {"Bearer "}, {"Bearer\t" + good}, {"Bearer " + good, "Bearer " + good}, {"Basic dTpw", "Bearer " + good}, {"Bearer " + good + " x"}, {"Bearer " + good + ", Basic x"}},
 		"invalid_token":   {{"Bearer x"}, {"Bearer " + good + "x"}, {"Bearer " + good[:len(good)-3]}},
 	} {
 		for _, values := range all {
