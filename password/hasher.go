@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/gatewire/gatewire/password/internal/nfc"
@@ -58,6 +59,7 @@ func New(o *Options) (*Hasher, error) {
 	if h.params == (Argon2idParams{}) {
 		h.params = Argon2id19MiB()
 	}
+	h.policy.Words = slices.Clone(o.Policy.Words)
 	if h.policy.MinLength == 0 {
 		h.policy.MinLength = 8
 	}

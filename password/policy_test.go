@@ -83,6 +83,13 @@ func TestP12_MinLength(t *testing.T) {
 	require.NoError(t, h.Check("fifteen  chars!"))
 }
 
+func TestP12_TheHasherIsImmutable(t *testing.T) {
+	o := &password.Options{Policy: password.Policy{Words: []string{"gatewire"}}}
+	h := newHasher(t, o)
+	o.Policy.Words[0] = "another"
+	require.ErrorIs(t, h.Check("gatewire-2026"), password.ErrPolicy)
+}
+
 func TestP12_HintsAreBounded(t *testing.T) {
 	h := newHasher(t, nil)
 	many := make([]string, 10_000)
