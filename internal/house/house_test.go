@@ -39,6 +39,7 @@ var allowed = map[string][]string{
 	"auth/accounts/sqlstore":     {"auth/accounts", "password", "jwt", "internal/sqldb"},
 	"auth/accounts/accountstest": {"auth/accounts", "password"},
 	"internal/seal":              {},
+	"internal/pgtest":            {},
 	"internal/sqldb":             {},
 	"internal/house":             {},
 }

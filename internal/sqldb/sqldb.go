@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 const (
@@ -24,9 +25,11 @@ const (
 // ErrUnchanged makes a transaction roll back without being an error.
 var ErrUnchanged = errors.New("nothing changed")
 
-// DB runs statements and transactions, again where that can help.
+// DB runs statements and transactions, again where that can help. Statements
+// are written for SQLite, with numbered parameters (?1).
 type DB struct {
 	DB         *sql.DB
+	Postgres   bool    // and not SQLite
 	Migrations fs.FS   // the schema, numbered files
 	Name       string  // of the store, in front of errors
 	Own        []error // errors of the contract, returned as they are
@@ -53,30 +56,14 @@ func (d *DB) retry(ctx context.Context, op string, f func() error) error {
 	}
 }
 
-// Tx runs f in a transaction. The first statement of f must be one that
-// writes, also where it changes nothing: SQLite then has the write lock before
-// the first row is read, and what f reads can't become stale.
-func (d *DB) Tx(ctx context.Context, op string, f func(*sql.Tx) error) error {
-	return d.retry(ctx, op, func() error {
-		tx, err := d.DB.BeginTx(ctx, nil)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = tx.Rollback() }() // after Commit it does nothing
-		switch err := f(tx); {
-		case err == ErrUnchanged:
-			return nil
-		case err != nil:
-			return err
-		}
-		return tx.Commit()
-	})
-}
-
 // Exec runs one statement by itself and returns how many rows it changed.
 func (d *DB) Exec(ctx context.Context, op, query string, args ...any) (n int64, err error) {
+	if err := d.storable(args); err != nil {
+		return 0, d.Wrap(op, err)
+	}
+	query = d.text(query)
 	err = d.retry(ctx, op, func() error {
-		n, err = Affected(d.DB.ExecContext(ctx, query, args...))
+		n, err = affected(d.DB.ExecContext(ctx, query, args...))
 		return err
 	})
 	return n, err
@@ -84,6 +71,10 @@ func (d *DB) Exec(ctx context.Context, op, query string, args ...any) (n int64, 
 
 // Row reads at most one row into dest.
 func (d *DB) Row(ctx context.Context, op, query string, args, dest []any) (found bool, err error) {
+	if d.storable(args) != nil {
+		return false, nil // nothing by this name can be there
+	}
+	query = d.text(query)
 	err = d.retry(ctx, op, func() error {
 		err := d.DB.QueryRowContext(ctx, query, args...).Scan(dest...)
 		found = err == nil
@@ -97,18 +88,48 @@ func (d *DB) Row(ctx context.Context, op, query string, args, dest []any) (found
 
 // Rows calls scan for every row. reset is called before each try.
 func (d *DB) Rows(ctx context.Context, op, query string, args []any, reset func(), scan func(*sql.Rows) error) error {
+	if d.storable(args) != nil {
+		reset()
+		return nil
+	}
+	query = d.text(query)
 	return d.retry(ctx, op, func() error {
 		reset()
 		rows, err := d.DB.QueryContext(ctx, query, args...)
 		if err != nil {
 			return err
 		}
-		return Each(rows, scan)
+		return each(rows, scan)
 	})
 }
 
-// Each calls scan for every row and closes rows.
-func Each(rows *sql.Rows, scan func(*sql.Rows) error) error {
+// text is query as the database wants it.
+func (d *DB) text(query string) string {
+	if d.Postgres {
+		return strings.ReplaceAll(query, "?", "$")
+	}
+	return query
+}
+
+// errText says what PostgreSQL can't keep, without repeating it.
+var errText = errors.New("PostgreSQL keeps no text with a zero byte or with bytes that are not UTF-8")
+
+// storable refuses text before any of it is sent: the server's own refusal
+// comes in the middle of a transaction, and for a search it is no answer.
+func (d *DB) storable(args []any) error {
+	if !d.Postgres {
+		return nil
+	}
+	for _, a := range args {
+		if s, ok := a.(string); ok && (!utf8.ValidString(s) || strings.Contains(s, "\x00")) {
+			return errText
+		}
+	}
+	return nil
+}
+
+// each calls scan for every row and closes rows.
+func each(rows *sql.Rows, scan func(*sql.Rows) error) error {
 	defer func() { _ = rows.Close() }() // what could go wrong is in rows.Err
 	for rows.Next() {
 		if err := scan(rows); err != nil {
@@ -118,8 +139,8 @@ func Each(rows *sql.Rows, scan func(*sql.Rows) error) error {
 	return rows.Err()
 }
 
-// Affected returns how many rows a statement changed.
-func Affected(r sql.Result, err error) (int64, error) {
+// affected returns how many rows a statement changed.
+func affected(r sql.Result, err error) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
@@ -161,52 +182,4 @@ func retryable(err error) bool {
 	// Drivers without a method for the code still pass on SQLite's message.
 	return err != nil && (strings.Contains(err.Error(), "database is locked") ||
 		strings.Contains(err.Error(), "database table is locked"))
-}
-
-// Migrate brings the schema up to date. table keeps the versions it has had.
-func (d *DB) Migrate(ctx context.Context, table string) error {
-	files := d.Migrations
-	names, err := fs.Glob(files, "*.sql") // sorted: 0001_…, 0002_…
-	if err != nil {
-		return d.Wrap("migrate", err)
-	}
-	if _, err := d.Exec(ctx, "migrate", `CREATE TABLE IF NOT EXISTS `+table+
-		` (version INTEGER NOT NULL PRIMARY KEY, applied BIGINT NOT NULL)`); err != nil {
-		return err
-	}
-	return d.Tx(ctx, "migrate", func(tx *sql.Tx) error {
-		// Takes the lock: of several processes that start, one migrates.
-		if _, err := tx.ExecContext(ctx, `DELETE FROM `+table+` WHERE version < 0`); err != nil {
-			return err
-		}
-		var have int
-		if err := tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(version), 0) FROM `+table).Scan(&have); err != nil {
-			return err
-		}
-		switch {
-		case have == len(names):
-			return ErrUnchanged
-		case have > len(names):
-			return fmt.Errorf("the schema in the database is version %d and this program knows %d at most: it was migrated by a newer release; run that release, or restore a backup made before it", have, len(names))
-		}
-		for i := have; i < len(names); i++ {
-			text, err := fs.ReadFile(files, names[i])
-			if err != nil {
-				return err
-			}
-			for stmt := range strings.SplitSeq(string(text), ";\n") {
-				if strings.TrimSpace(stmt) == "" {
-					continue
-				}
-				if _, err := tx.ExecContext(ctx, stmt); err != nil {
-					return fmt.Errorf("%s: %w", names[i], err)
-				}
-			}
-			if _, err := tx.ExecContext(ctx, `INSERT INTO `+table+` (version, applied) VALUES (?1, ?2)`,
-				i+1, time.Now().UnixMicro()); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
 }

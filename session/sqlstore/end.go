@@ -1,9 +1,11 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,12 +28,12 @@ const maxReap = 1 << 20
 // End implements [session.Store].
 func (s *Store) End(ctx context.Context, id string, reason session.Reason, at time.Time) (bool, error) {
 	var ended []session.Ended
-	err := s.db.Tx(ctx, "end", func(tx *sql.Tx) (err error) {
+	err := s.db.Tx(ctx, "end", func(tx *sqldb.Tx) (err error) {
 		seq, err := lock(ctx, tx)
 		if err != nil {
 			return err
 		}
-		ended, err = end(ctx, tx, seq, logOne, seq, string(reason), micros(at), id)
+		ended, err = s.end(ctx, tx, seq, s.ending.one, seq, string(reason), micros(at), id)
 		if err == nil && len(ended) == 0 {
 			return sqldb.ErrUnchanged
 		}
@@ -43,19 +45,22 @@ func (s *Store) End(ctx context.Context, id string, reason session.Reason, at ti
 // EndUser implements [session.Store].
 func (s *Store) EndUser(ctx context.Context, userID, exceptID string, reason session.Reason, at time.Time) ([]session.Ended, error) {
 	var ended []session.Ended
-	err := s.db.Tx(ctx, "end user", func(tx *sql.Tx) error {
+	err := s.db.Tx(ctx, "end user", func(tx *sqldb.Tx) error {
+		if err := tx.Lock(ctx, userLock(userID), false); err != nil {
+			return err
+		}
 		seq, err := lock(ctx, tx)
 		if err != nil {
 			return err
 		}
 		seq++ // the epoch: a number no user's epoch ever was
-		if _, err := tx.ExecContext(ctx, raiseEpoch, userID, seq); err != nil {
+		if _, err := tx.Exec(ctx, raiseEpoch, userID, seq); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, moveHead, seq); err != nil {
+		if _, err := tx.Exec(ctx, moveHead, seq); err != nil {
 			return err
 		}
-		ended, err = end(ctx, tx, seq, logUser, seq, string(reason), micros(at), userID, exceptID)
+		ended, err = s.end(ctx, tx, seq, s.ending.user, seq, string(reason), micros(at), userID, exceptID)
 		return err
 	})
 	if err != nil {
@@ -68,12 +73,12 @@ func (s *Store) EndUser(ctx context.Context, userID, exceptID string, reason ses
 func (s *Store) Reap(ctx context.Context, now time.Time, limit int) ([]session.Ended, error) {
 	limit = min(max(limit, 0), maxReap) // to SQLite a negative limit is none
 	var ended []session.Ended
-	err := s.db.Tx(ctx, "reap", func(tx *sql.Tx) error {
+	err := s.db.Tx(ctx, "reap", func(tx *sqldb.Tx) error {
 		seq, err := lock(ctx, tx)
 		if err != nil {
 			return err
 		}
-		ended, err = end(ctx, tx, seq, logDead, seq, string(session.ReasonExpired), micros(now), micros(now), limit)
+		ended, err = s.end(ctx, tx, seq, s.ending.dead, seq, string(session.ReasonExpired), micros(now), micros(now), limit)
 		if err != nil {
 			return err
 		}
@@ -91,60 +96,60 @@ func (s *Store) Reap(ctx context.Context, now time.Time, limit int) ([]session.E
 
 // lock makes this transaction the only one that ends sessions and returns the
 // last number of the log.
-func lock(ctx context.Context, tx *sql.Tx) (seq int64, err error) {
-	n, err := sqldb.Affected(tx.ExecContext(ctx, lockHead))
-	if err != nil {
-		return 0, err
+func lock(ctx context.Context, tx *sqldb.Tx) (seq int64, err error) {
+	err = tx.Row(ctx, lockHead, nil, &seq)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = errors.New("the head of the log is missing: restore table gatewire_session_head")
 	}
-	if n != 1 {
-		return 0, errors.New("the head of the log is missing: restore table gatewire_session_head")
-	}
-	err = tx.QueryRowContext(ctx, readHead).Scan(&seq)
 	return seq, err
 }
 
-// end logs what the statement selects, from seq+1 on, and removes it.
-func end(ctx context.Context, tx *sql.Tx, seq int64, logStatement string, args ...any) ([]session.Ended, error) {
-	n, err := sqldb.Affected(tx.ExecContext(ctx, logStatement, args...))
-	if err != nil || n == 0 {
-		return nil, err
+// end runs a statement of endingQueries, which numbers what it ends from seq+1
+// on, and returns what it ended in that order.
+func (s *Store) end(ctx context.Context, tx *sqldb.Tx, seq int64, statement string, args ...any) ([]session.Ended, error) {
+	type numbered struct {
+		session.Ended
+		seq int64
 	}
-	if _, err := tx.ExecContext(ctx, removeLogged, seq); err != nil {
-		return nil, err
-	}
-	if _, err := tx.ExecContext(ctx, moveHead, seq+n); err != nil {
-		return nil, err
-	}
-	rows, err := tx.QueryContext(ctx, readLogged, seq)
-	if err != nil {
-		return nil, err
-	}
-	ended := make([]session.Ended, 0, n)
-	err = sqldb.Each(rows, func(rows *sql.Rows) error {
-		var e session.Ended
+	var list []numbered
+	err := tx.Rows(ctx, statement, args, func(rows *sql.Rows) error {
+		var e numbered
 		var reason string
 		var at int64
-		if err := rows.Scan(&e.ID, &e.UserID, &reason, &at); err != nil {
+		if err := rows.Scan(&e.seq, &e.ID, &e.UserID, &reason, &at); err != nil {
 			return err
 		}
 		e.Reason, e.At = session.Reason(reason), fromMicros(at)
-		ended = append(ended, e)
+		list = append(list, e)
 		return nil
 	})
-	return ended, err
+	if err != nil || len(list) == 0 {
+		return nil, err
+	}
+	if s.ending.remove != "" {
+		if _, err := tx.Exec(ctx, s.ending.remove, seq); err != nil {
+			return nil, err
+		}
+	}
+	if _, err := tx.Exec(ctx, moveHead, seq+int64(len(list))); err != nil {
+		return nil, err
+	}
+	// RETURNING promises no order.
+	slices.SortFunc(list, func(a, b numbered) int { return cmp.Compare(a.seq, b.seq) })
+	ended := make([]session.Ended, len(list))
+	for i, e := range list {
+		ended[i] = e.Ended
+	}
+	return ended, nil
 }
 
 // prune forgets the oldest entries of the log, at most limit, that ended
 // before the time given. It stops at the first that did not, so the log has no
 // holes even where clocks disagree.
-func prune(ctx context.Context, tx *sql.Tx, before int64, limit int) (bool, error) {
-	rows, err := tx.QueryContext(ctx, oldestLogged, limit)
-	if err != nil {
-		return false, err
-	}
+func prune(ctx context.Context, tx *sqldb.Tx, before int64, limit int) (bool, error) {
 	var upTo int64
 	kept := false
-	err = sqldb.Each(rows, func(rows *sql.Rows) error {
+	err := tx.Rows(ctx, oldestLogged, []any{limit}, func(rows *sql.Rows) error {
 		var seq, at int64
 		if err := rows.Scan(&seq, &at); err != nil {
 			return err
@@ -157,10 +162,10 @@ func prune(ctx context.Context, tx *sql.Tx, before int64, limit int) (bool, erro
 	if err != nil || upTo == 0 {
 		return false, err
 	}
-	if _, err := tx.ExecContext(ctx, forgetLogged, upTo); err != nil {
+	if _, err := tx.Exec(ctx, forgetLogged, upTo); err != nil {
 		return false, err
 	}
-	_, err = tx.ExecContext(ctx, movePruned, upTo)
+	_, err = tx.Exec(ctx, movePruned, upTo)
 	return true, err
 }
 

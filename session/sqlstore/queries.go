@@ -1,7 +1,7 @@
 package sqlstore
 
-// Parameters are numbered, so that a statement reads the same in a dialect
-// that writes them $1. Nothing but these constants is ever sent as SQL.
+// Nothing but these constants is ever sent as SQL. Parameters are numbered, so
+// that a statement reads the same for PostgreSQL, which writes them $1.
 
 const sessionColumns = `id, created,
 	key, kind, rev, user_id, scopes, roles, auth_time, seen, idle_expires, expires,
@@ -32,6 +32,11 @@ const (
 		refresh_secret = ?16, refresh_previous = ?17, refresh_rotated = ?18, refresh_successor = ?19, data = ?20
 		WHERE key = ?21 AND rev = ?22`
 
+	// replaceSessionPostgres takes the number of the user's lock besides, and
+	// shares the lock where the session changes hands: see userLock.
+	replaceSessionPostgres = replaceSession +
+		` AND CASE WHEN user_id = ?4 THEN TRUE ELSE pg_advisory_xact_lock_shared(?23) IS NOT NULL END`
+
 	// touchSession writes nothing when there is nothing to move.
 	touchSession = `UPDATE gatewire_sessions SET
 		seen = CASE WHEN seen > ?2 THEN seen ELSE ?2 END,
@@ -43,26 +48,13 @@ const (
 	userEpoch = `SELECT COALESCE((SELECT epoch FROM gatewire_session_epochs WHERE user_id = ?1), 0)`
 
 	// lockHead keeps everyone else who ends sessions waiting until this
-	// transaction is over.
-	lockHead = `UPDATE gatewire_session_head SET seq = seq WHERE one = 1`
-	readHead = `SELECT seq FROM gatewire_session_head WHERE one = 1`
+	// transaction is over. So numbers are committed in their order, and no
+	// reader of the log passes one that is still to come.
+	lockHead = `UPDATE gatewire_session_head SET seq = seq WHERE one = 1 RETURNING seq`
 	moveHead = `UPDATE gatewire_session_head SET seq = ?1 WHERE one = 1`
 
 	raiseEpoch = `INSERT INTO gatewire_session_epochs (user_id, epoch) VALUES (?1, ?2)
 		ON CONFLICT (user_id) DO UPDATE SET epoch = excluded.epoch`
-
-	// The three log statements number what they are about to end from ?1+1 on,
-	// and removeLogged removes exactly that.
-	logOne = `INSERT INTO gatewire_session_ended (seq, id, key, user_id, reason, at)
-		SELECT ?1 + 1, id, key, user_id, ?2, ?3 FROM gatewire_sessions WHERE id = ?4`
-	logUser = `INSERT INTO gatewire_session_ended (seq, id, key, user_id, reason, at)
-		SELECT ?1 + ROW_NUMBER() OVER (ORDER BY created), id, key, user_id, ?2, ?3
-		FROM gatewire_sessions WHERE user_id = ?4 AND id <> ?5`
-	logDead = `INSERT INTO gatewire_session_ended (seq, id, key, user_id, reason, at)
-		SELECT ?1 + ROW_NUMBER() OVER (ORDER BY dies), id, key, user_id, ?2, ?3
-		FROM (SELECT id, key, user_id, dies FROM gatewire_sessions WHERE dies <= ?4 ORDER BY dies LIMIT ?5) AS dead`
-	removeLogged = `DELETE FROM gatewire_sessions WHERE id IN (SELECT id FROM gatewire_session_ended WHERE seq > ?1)`
-	readLogged   = `SELECT id, user_id, reason, at FROM gatewire_session_ended WHERE seq > ?1 ORDER BY seq`
 
 	// endedSince reads the head and what follows the cursor in one statement,
 	// and so at one moment.
@@ -75,3 +67,38 @@ const (
 	forgetLogged = `DELETE FROM gatewire_session_ended WHERE seq <= ?1`
 	movePruned   = `UPDATE gatewire_session_head SET pruned = ?1 WHERE one = 1`
 )
+
+// endingQueries end sessions and log that. one, user and dead number what they
+// end from ?1+1 on.
+type endingQueries struct {
+	one, user, dead string
+	remove          string // removes what was logged, where the others don't
+}
+
+const (
+	logEnded    = `INSERT INTO gatewire_session_ended (seq, id, key, user_id, reason, at) SELECT `
+	loggedEnded = ` RETURNING seq, id, user_id, reason, at`
+)
+
+var sqliteEnding = endingQueries{
+	one: logEnded + `?1 + 1, id, key, user_id, ?2, ?3 FROM gatewire_sessions WHERE id = ?4` + loggedEnded,
+	user: logEnded + `?1 + ROW_NUMBER() OVER (ORDER BY created), id, key, user_id, ?2, ?3
+		FROM gatewire_sessions WHERE user_id = ?4 AND id <> ?5` + loggedEnded,
+	dead: logEnded + `?1 + ROW_NUMBER() OVER (ORDER BY dies), id, key, user_id, ?2, ?3
+		FROM (SELECT id, key, user_id, dies FROM gatewire_sessions WHERE dies <= ?4 ORDER BY dies LIMIT ?5) AS dead` + loggedEnded,
+	remove: `DELETE FROM gatewire_sessions WHERE id IN (SELECT id FROM gatewire_session_ended WHERE seq > ?1)`,
+}
+
+// PostgreSQL logs what it has removed: while the removal waits for a change of
+// the same row, the key or the user that was read before would become stale.
+// For the same reason the dead are locked first, and looked at again then: one
+// that was touched meanwhile lives.
+var postgresEnding = endingQueries{
+	one: `WITH gone AS (DELETE FROM gatewire_sessions WHERE id = ?4 RETURNING id, key, user_id) ` +
+		logEnded + `CAST(?1 AS BIGINT) + 1, id, key, user_id, CAST(?2 AS TEXT), CAST(?3 AS BIGINT) FROM gone` + loggedEnded,
+	user: `WITH gone AS (DELETE FROM gatewire_sessions WHERE user_id = ?4 AND id <> ?5 RETURNING id, key, user_id, created) ` +
+		logEnded + `CAST(?1 AS BIGINT) + ROW_NUMBER() OVER (ORDER BY created), id, key, user_id, CAST(?2 AS TEXT), CAST(?3 AS BIGINT) FROM gone` + loggedEnded,
+	dead: `WITH dead AS MATERIALIZED (SELECT id FROM gatewire_sessions WHERE dies <= ?4 ORDER BY dies LIMIT ?5 FOR UPDATE),
+		gone AS (DELETE FROM gatewire_sessions WHERE id IN (SELECT id FROM dead) RETURNING id, key, user_id, dies) ` +
+		logEnded + `CAST(?1 AS BIGINT) + ROW_NUMBER() OVER (ORDER BY dies), id, key, user_id, CAST(?2 AS TEXT), CAST(?3 AS BIGINT) FROM gone` + loggedEnded,
+}

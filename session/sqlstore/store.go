@@ -14,7 +14,9 @@ import (
 // Store is a [session.Store] in an SQL database. It is safe for concurrent
 // use, and for use by several processes on one database.
 type Store struct {
-	db sqldb.DB
+	db      sqldb.DB
+	replace string
+	ending  endingQueries
 }
 
 var _ session.Store = (*Store)(nil)
@@ -27,17 +29,22 @@ func New(db *sql.DB, d Dialect) (*Store, error) {
 		errs = append(errs, errors.New("session/sqlstore: db is nil: pass what sql.Open returned"))
 	}
 	if d.Migrations() == nil {
-		errs = append(errs, fmt.Errorf("session/sqlstore: unknown dialect %q: pass sqlstore.SQLite", string(d)))
+		errs = append(errs, fmt.Errorf("session/sqlstore: unknown dialect %q: pass sqlstore.SQLite or sqlstore.PostgreSQL", string(d)))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	return &Store{db: sqldb.DB{
+	s := &Store{replace: replaceSession, ending: sqliteEnding, db: sqldb.DB{
 		DB:         db,
+		Postgres:   d == PostgreSQL,
 		Migrations: d.Migrations(),
 		Name:       "session/sqlstore",
 		Own:        []error{session.ErrExists, session.ErrNotFound, session.ErrConflict, session.ErrEpoch, session.ErrCursorLost},
-	}}, nil
+	}}
+	if d == PostgreSQL {
+		s.replace, s.ending = replaceSessionPostgres, postgresEnding
+	}
+	return s, nil
 }
 
 // Migrate creates the tables or brings them up to date, in one transaction. It
@@ -54,8 +61,13 @@ func (s *Store) Create(ctx context.Context, rec session.Record, epoch uint64) er
 	if err != nil {
 		return s.db.Wrap("create", err)
 	}
-	return s.db.Tx(ctx, "create", func(tx *sql.Tx) error {
-		n, err := sqldb.Affected(tx.ExecContext(ctx, insertSession, args...))
+	return s.db.Tx(ctx, "create", func(tx *sqldb.Tx) error {
+		// EndUser raises the epoch and removes the sessions in one transaction,
+		// which this one precedes or follows as a whole.
+		if err := tx.Lock(ctx, userLock(rec.UserID), true); err != nil {
+			return err
+		}
+		n, err := tx.Exec(ctx, insertSession, args...)
 		if err != nil {
 			return err
 		}
@@ -63,7 +75,7 @@ func (s *Store) Create(ctx context.Context, rec session.Record, epoch uint64) er
 			return session.ErrExists
 		}
 		var ended bool
-		if err := tx.QueryRowContext(ctx, hasEnded, rec.ID, rec.Key[:]).Scan(&ended); err != nil {
+		if err := tx.Row(ctx, hasEnded, []any{rec.ID, rec.Key[:]}, &ended); err != nil {
 			return err
 		}
 		if ended {
@@ -72,10 +84,8 @@ func (s *Store) Create(ctx context.Context, rec session.Record, epoch uint64) er
 		if epoch == session.AnyEpoch {
 			return nil
 		}
-		// EndUser raises the epoch and removes the sessions in one transaction,
-		// which this one precedes or follows as a whole.
 		var now int64
-		if err := tx.QueryRowContext(ctx, userEpoch, rec.UserID).Scan(&now); err != nil {
+		if err := tx.Row(ctx, userEpoch, []any{rec.UserID}, &now); err != nil {
 			return err
 		}
 		if uint64(now) != epoch {
@@ -84,6 +94,11 @@ func (s *Store) Create(ctx context.Context, rec session.Record, epoch uint64) er
 		return nil
 	})
 }
+
+// userLock is shared by those who begin a session of this user, and held alone
+// by who ends them all. Without it PostgreSQL would let EndUser miss a session
+// that is not committed yet, whose beginner does not see the new epoch yet.
+func userLock(userID string) sqldb.LockName { return sqldb.NameLock("session user", userID) }
 
 // Load implements [session.Store].
 func (s *Store) Load(ctx context.Context, key session.Key) (session.Record, bool, error) {
@@ -137,7 +152,11 @@ func (s *Store) Replace(ctx context.Context, old session.Key, rec session.Record
 	if err != nil {
 		return s.db.Wrap("replace", err)
 	}
-	n, err := s.db.Exec(ctx, "replace", replaceSession, append(args[createColumns:], old[:], int64(ifRev))...)
+	args = append(args[createColumns:], old[:], int64(ifRev))
+	if s.db.Postgres {
+		args = append(args, int64(userLock(rec.UserID)))
+	}
+	n, err := s.db.Exec(ctx, "replace", s.replace, args...)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"time"
 
+	"github.com/gatewire/gatewire/internal/sqldb"
 	"github.com/gatewire/gatewire/jwt"
 )
 
@@ -34,12 +35,19 @@ func (s *Store) Keys(ctx context.Context) ([]jwt.StoredKey, error) {
 
 // AddKey implements [jwt.KeyStore].
 func (s *Store) AddKey(ctx context.Context, k jwt.StoredKey, newest string) error {
-	n, err := s.db.Exec(ctx, "add key", addKey, k.ID, k.Algorithm, k.Public, k.Sealed,
-		k.Published.UnixMicro(), k.Signs.UnixMicro(), k.Retires.UnixMicro(), k.Gone.UnixMicro(), newest)
-	if err == nil && n == 0 {
-		return jwt.ErrKeyConflict
-	}
-	return err
+	return s.db.Tx(ctx, "add key", func(tx *sqldb.Tx) error {
+		// To PostgreSQL, comparing and storing in one statement is not one step:
+		// two would both find the same newest key.
+		if err := tx.Lock(ctx, sqldb.NameLock("add signing key"), false); err != nil {
+			return err
+		}
+		n, err := tx.Exec(ctx, addKey, k.ID, k.Algorithm, k.Public, k.Sealed,
+			k.Published.UnixMicro(), k.Signs.UnixMicro(), k.Retires.UnixMicro(), k.Gone.UnixMicro(), newest)
+		if err == nil && n == 0 {
+			return jwt.ErrKeyConflict
+		}
+		return err
+	})
 }
 
 // RemoveKey implements [jwt.KeyStore].

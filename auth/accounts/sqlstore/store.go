@@ -30,13 +30,14 @@ func New(db *sql.DB, d Dialect) (*Store, error) {
 		errs = append(errs, errors.New("accounts/sqlstore: db is nil: pass what sql.Open returned"))
 	}
 	if d.Migrations() == nil {
-		errs = append(errs, fmt.Errorf("accounts/sqlstore: unknown dialect %q: pass sqlstore.SQLite", string(d)))
+		errs = append(errs, fmt.Errorf("accounts/sqlstore: unknown dialect %q: pass sqlstore.SQLite or sqlstore.PostgreSQL", string(d)))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
 	return &Store{db: sqldb.DB{
 		DB:         db,
+		Postgres:   d == PostgreSQL,
 		Migrations: d.Migrations(),
 		Name:       "accounts/sqlstore",
 		Own: []error{accounts.ErrEmailTaken, accounts.ErrIdentityTaken, accounts.ErrNoUser, accounts.ErrConflict,

@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,15 +27,15 @@ func (s *Store) CreateUser(ctx context.Context, u accounts.User, id *accounts.Ex
 		return s.db.Wrap("create user", errors.New("the identity names another user"))
 	}
 	key := emailKey(u.Email)
-	return s.db.Tx(ctx, "create user", func(tx *sql.Tx) error {
-		users, err := sqldb.Affected(tx.ExecContext(ctx, insertUser, u.ID, u.Email, key, u.EmailVerified, u.Name, u.Picture,
-			u.Created.UnixMicro(), string(u.Password), u.Disabled, string(scopes), string(roles)))
+	return s.db.Tx(ctx, "create user", func(tx *sqldb.Tx) error {
+		users, err := tx.Exec(ctx, insertUser, u.ID, u.Email, key, u.EmailVerified, u.Name, u.Picture,
+			u.Created.UnixMicro(), string(u.Password), u.Disabled, string(scopes), string(roles))
 		if err != nil {
 			return err
 		}
 		if id != nil {
 			var taken bool
-			if err := tx.QueryRowContext(ctx, hasIdentity, id.Issuer, id.Subject).Scan(&taken); err != nil {
+			if err := tx.Row(ctx, hasIdentity, []any{id.Issuer, id.Subject}, &taken); err != nil {
 				return err
 			}
 			if taken {
@@ -45,7 +44,7 @@ func (s *Store) CreateUser(ctx context.Context, u accounts.User, id *accounts.Ex
 		}
 		if users == 0 {
 			var taken bool
-			if err := tx.QueryRowContext(ctx, hasEmail, key).Scan(&taken); err != nil {
+			if err := tx.Row(ctx, hasEmail, []any{key}, &taken); err != nil {
 				return err
 			}
 			if taken {
@@ -56,7 +55,7 @@ func (s *Store) CreateUser(ctx context.Context, u accounts.User, id *accounts.Ex
 		if id == nil {
 			return nil
 		}
-		identities, err := sqldb.Affected(tx.ExecContext(ctx, insertIdentity, id.Issuer, id.Subject, u.ID, id.Email, id.Created.UnixMicro()))
+		identities, err := tx.Exec(ctx, insertIdentity, id.Issuer, id.Subject, u.ID, id.Email, id.Created.UnixMicro())
 		if err == nil && identities == 0 {
 			return accounts.ErrIdentityTaken
 		}

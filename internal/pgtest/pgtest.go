@@ -1,0 +1,176 @@
+// Package pgtest starts a private PostgreSQL server for tests: in a temporary
+// folder, on a free port of loopback, with a password of its own. The server
+// ends, and its folder goes, with the process that started it, however that
+// ends.
+package pgtest
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// ErrMissing means that this machine has no PostgreSQL to start.
+var ErrMissing = errors.New("pgtest: no PostgreSQL here: install it (Debian: apt-get install postgresql), or set POSTGRES_URL to a database that tests may write to")
+
+const (
+	owner    = "gatewire"
+	patience = 60 * time.Second
+)
+
+// Server is a PostgreSQL server. Its methods are for one goroutine.
+type Server struct {
+	bin      string // folder of the programs
+	dir      string // of this server: data, and the socket
+	port     int
+	password string
+	running  *process
+}
+
+// Start makes a new, empty server and waits until it answers.
+func Start() (_ *Server, err error) {
+	bin, err := programs()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{bin: bin, password: secret()}
+	if s.dir, err = os.MkdirTemp("", "gatewire-pg"); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = s.Close()
+		}
+	}()
+	pw := filepath.Join(s.dir, "password")
+	if err := os.WriteFile(pw, []byte(s.password+"\n"), 0o600); err != nil {
+		return nil, err
+	}
+	if err := give(s.dir, pw); err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(filepath.Join(bin, "initdb"), "--pgdata="+s.data(), "--username="+owner, "--auth=scram-sha-256", "--pwfile="+pw,
+		"--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions")
+	cmd.Dir = s.dir
+	asUser(cmd)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("pgtest: initdb: %w\n%s", err, out)
+	}
+	// Between finding a free port and using it another process may be faster.
+	for range 3 {
+		if s.port, err = freePort(); err != nil {
+			return nil, err
+		}
+		if err = s.Run(); err == nil {
+			return s, nil
+		}
+	}
+	return nil, err
+}
+
+func (s *Server) data() string { return filepath.Join(s.dir, "data") }
+
+// URL is a connection string of the server's owner.
+func (s *Server) URL() string {
+	u := url.URL{Scheme: "postgres", User: url.UserPassword(owner, s.password), Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)),
+		Path: "/postgres", RawQuery: "sslmode=disable"}
+	return u.String()
+}
+
+// Run starts the server again, on the same port and data, after Stop or Crash.
+func (s *Server) Run() error {
+	// What these tests kill is the server, never the machine: without fsync,
+	// nothing that was written is lost all the same.
+	p, err := startProcess(s.dir, filepath.Join(s.bin, "postgres"), "-D", s.data(), "-k", s.dir, "-h", "127.0.0.1",
+		"-p", strconv.Itoa(s.port), "-c", "fsync=off", "-c", "max_connections=200", "-c", "shared_buffers=32MB", "-c", "timezone=UTC")
+	if err != nil {
+		return err
+	}
+	s.running = p
+	for start := time.Now(); time.Since(start) < patience; time.Sleep(20 * time.Millisecond) {
+		if p.ended() {
+			return fmt.Errorf("pgtest: the server ended at its start:\n%s", p.log())
+		}
+		// The last line of this file says "ready" once connections are let in.
+		b, err := os.ReadFile(filepath.Join(s.data(), "postmaster.pid"))
+		if lines := strings.Split(strings.TrimSpace(string(b)), "\n"); err == nil && len(lines) == 8 && strings.TrimSpace(lines[7]) == "ready" {
+			return nil
+		}
+	}
+	return errors.Join(errors.New("pgtest: the server does not get ready"), s.Crash())
+}
+
+// Stop shuts the server down in order; connections are cut.
+func (s *Server) Stop() error { return s.end(interrupt) }
+
+// Crash ends the server at once: the next Run has to recover from its log.
+func (s *Server) Crash() error { return s.end(quit) }
+
+func (s *Server) end(sig os.Signal) error {
+	if s.running == nil {
+		return nil
+	}
+	b, err := os.ReadFile(filepath.Join(s.data(), "postmaster.pid"))
+	if err == nil {
+		first, _, _ := strings.Cut(string(b), "\n")
+		if pid, err := strconv.Atoi(first); err == nil && pid > 1 {
+			if p, err := os.FindProcess(pid); err == nil {
+				_ = p.Signal(sig)
+			}
+		}
+	}
+	err = s.running.wait()
+	s.running = nil
+	return err
+}
+
+// Close ends the server and removes its folder.
+func (s *Server) Close() error {
+	return errors.Join(s.Crash(), os.RemoveAll(s.dir))
+}
+
+// programs finds the folder of initdb and postgres: on the path, or where
+// Debian keeps them, the newest version first.
+func programs() (string, error) {
+	var dirs []string
+	if name, err := exec.LookPath("initdb"); err == nil {
+		if name, err = filepath.EvalSymlinks(name); err == nil {
+			dirs = append(dirs, filepath.Dir(name))
+		}
+	}
+	installed, _ := filepath.Glob("/usr/lib/postgresql/*/bin")
+	slices.SortFunc(installed, func(a, b string) int { return version(b) - version(a) })
+	for _, dir := range append(dirs, installed...) {
+		if executable(filepath.Join(dir, "initdb")) && executable(filepath.Join(dir, "postgres")) {
+			return dir, nil
+		}
+	}
+	return "", ErrMissing
+}
+
+func version(bin string) int {
+	n, _ := strconv.Atoi(filepath.Base(filepath.Dir(bin)))
+	return n
+}
+
+func executable(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}

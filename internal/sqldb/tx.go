@@ -1,0 +1,100 @@
+package sqldb
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/binary"
+	"strings"
+)
+
+// Tx is a transaction under way.
+type Tx struct {
+	db *DB
+	tx *sql.Tx
+}
+
+// Tx runs f in a transaction.
+//
+// With SQLite, the first statement of f must be one that writes, also where it
+// changes nothing: f then has the write lock before the first row is read, and
+// what it reads can't become stale. With PostgreSQL the isolation level is READ
+// COMMITTED, whatever the server's default: each statement sees what was
+// committed before it began, so what f reads after a lock is true while the
+// lock is held. (A snapshot taken before the lock would not be.)
+func (d *DB) Tx(ctx context.Context, op string, f func(*Tx) error) error {
+	var o *sql.TxOptions
+	if d.Postgres {
+		o = &sql.TxOptions{Isolation: sql.LevelReadCommitted}
+	}
+	return d.retry(ctx, op, func() error {
+		tx, err := d.DB.BeginTx(ctx, o)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = tx.Rollback() }() // after Commit it does nothing
+		switch err := f(&Tx{d, tx}); {
+		case err == ErrUnchanged:
+			return nil
+		case err != nil:
+			return err
+		}
+		return tx.Commit()
+	})
+}
+
+// Lock waits until no other transaction holds name in a way that excludes this
+// one: any number may share it. It is held to the end of the transaction. With
+// SQLite it does nothing, since there is one writer at a time.
+func (t *Tx) Lock(ctx context.Context, name LockName, shared bool) error {
+	switch {
+	case !t.db.Postgres:
+		return nil
+	case shared:
+		return t.void(ctx, `SELECT pg_advisory_xact_lock_shared($1)`, int64(name))
+	}
+	return t.void(ctx, `SELECT pg_advisory_xact_lock($1)`, int64(name))
+}
+
+func (t *Tx) void(ctx context.Context, query string, args ...any) error {
+	_, err := t.tx.ExecContext(ctx, query, args...)
+	return err
+}
+
+// LockName is the number of an advisory lock. Programs that share a database
+// share these numbers; two names with one number wait for each other, no more.
+type LockName int64
+
+// NameLock makes a number nobody can aim at somebody else's.
+func NameLock(parts ...string) LockName {
+	sum := sha256.Sum256([]byte("gatewire\x00" + strings.Join(parts, "\x00")))
+	return LockName(binary.BigEndian.Uint64(sum[:]))
+}
+
+// Exec runs a statement and returns how many rows it changed.
+func (t *Tx) Exec(ctx context.Context, query string, args ...any) (int64, error) {
+	if err := t.db.storable(args); err != nil {
+		return 0, err
+	}
+	return affected(t.tx.ExecContext(ctx, t.db.text(query), args...))
+}
+
+// Row reads one row into dest. None is [sql.ErrNoRows].
+func (t *Tx) Row(ctx context.Context, query string, args []any, dest ...any) error {
+	if err := t.db.storable(args); err != nil {
+		return err
+	}
+	return t.tx.QueryRowContext(ctx, t.db.text(query), args...).Scan(dest...)
+}
+
+// Rows calls scan for every row.
+func (t *Tx) Rows(ctx context.Context, query string, args []any, scan func(*sql.Rows) error) error {
+	if err := t.db.storable(args); err != nil {
+		return err
+	}
+	rows, err := t.tx.QueryContext(ctx, t.db.text(query), args...)
+	if err != nil {
+		return err
+	}
+	return each(rows, scan)
+}
