@@ -40,7 +40,7 @@ func oneWinner(t *testing.T, errs []error, err error) {
 }
 
 func TestA15_ParallelSignUpsAcrossHandles(t *testing.T) {
-	bothWays(t, func(t *testing.T, a, b *sql.DB) {
+	acrossHandles(t, func(t *testing.T, a, b *sql.DB) {
 		s := []interface {
 			accounts.Store
 			jwt.KeyStore
@@ -75,7 +75,7 @@ func TestA15_ParallelSignUpsAcrossHandles(t *testing.T) {
 }
 
 func TestP9_PasswordCompareAndSwapAcrossHandles(t *testing.T) {
-	bothWays(t, func(t *testing.T, a, b *sql.DB) {
+	acrossHandles(t, func(t *testing.T, a, b *sql.DB) {
 		s := []accounts.Store{accountsOn(t, a), accountsOn(t, b)}
 		ctx := t.Context()
 		require.NoError(t, s[0].CreateUser(ctx, user(1), nil))
@@ -101,35 +101,37 @@ func TestP9_PasswordCompareAndSwapAcrossHandles(t *testing.T) {
 }
 
 func TestCreateUserRefusals(t *testing.T) {
-	s := accountsOn(t, openSQLite(t, sqliteFile(t)))
-	ctx := t.Context()
-	id := func(subject, userID string) *accounts.ExternalIdentity {
-		return &accounts.ExternalIdentity{Issuer: "https://i.example", Subject: subject, UserID: userID}
-	}
-	require.NoError(t, s.CreateUser(ctx, user(1), id("1", "user-1")))
+	everyDatabase(t, func(t *testing.T, dsn string) {
+		s := accountsOn(t, openDSN(t, dsn))
+		ctx := t.Context()
+		id := func(subject, userID string) *accounts.ExternalIdentity {
+			return &accounts.ExternalIdentity{Issuer: "https://i.example", Subject: subject, UserID: userID}
+		}
+		require.NoError(t, s.CreateUser(ctx, user(1), id("1", "user-1")))
 
-	// Both are known: the error is the one a sign-in can go on from.
-	again := user(1)
-	again.ID = "user-2"
-	require.ErrorIs(t, s.CreateUser(ctx, again, id("1", "user-2")), accounts.ErrIdentityTaken)
-	require.ErrorIs(t, s.CreateUser(ctx, again, id("2", "user-2")), accounts.ErrEmailTaken)
-	require.ErrorIs(t, s.CreateUser(ctx, user(2), id("1", "user-2")), accounts.ErrIdentityTaken)
-	require.ErrorContains(t, s.CreateUser(ctx, user(3), id("3", "user-1")), "names another user")
-	for _, who := range []string{"user-2", "user-3"} {
-		_, found, err := s.UserByID(ctx, who)
-		require.NoError(t, err)
-		require.False(t, found)
-	}
-	// An id is never given to a second account.
-	taken := user(4)
-	taken.ID = "user-1"
-	err := s.CreateUser(ctx, taken, nil)
-	couldNotTell(t, false, err)
-	require.ErrorContains(t, err, "a user with this id exists")
+		// Both are known: the error is the one a sign-in can go on from.
+		again := user(1)
+		again.ID = "user-2"
+		require.ErrorIs(t, s.CreateUser(ctx, again, id("1", "user-2")), accounts.ErrIdentityTaken)
+		require.ErrorIs(t, s.CreateUser(ctx, again, id("2", "user-2")), accounts.ErrEmailTaken)
+		require.ErrorIs(t, s.CreateUser(ctx, user(2), id("1", "user-2")), accounts.ErrIdentityTaken)
+		require.ErrorContains(t, s.CreateUser(ctx, user(3), id("3", "user-1")), "names another user")
+		for _, who := range []string{"user-2", "user-3"} {
+			_, found, err := s.UserByID(ctx, who)
+			require.NoError(t, err)
+			require.False(t, found)
+		}
+		// An id is never given to a second account.
+		taken := user(4)
+		taken.ID = "user-1"
+		err := s.CreateUser(ctx, taken, nil)
+		couldNotTell(t, false, err)
+		require.ErrorContains(t, err, "a user with this id exists")
+	})
 }
 
 func TestKeyStore(t *testing.T) {
-	bothWays(t, func(t *testing.T, a, b *sql.DB) {
+	acrossHandles(t, func(t *testing.T, a, b *sql.DB) {
 		s := []jwt.KeyStore{accountsOn(t, a), accountsOn(t, b)}
 		ctx := t.Context()
 		base := time.Now().UTC().Truncate(time.Microsecond)
@@ -164,31 +166,33 @@ func TestKeyStore(t *testing.T) {
 
 // What is stored comes back exactly, whatever the text.
 func TestUsersComeBackExactly(t *testing.T) {
-	s := accountsOn(t, openSQLite(t, sqliteFile(t)))
-	ctx := t.Context()
-	u := user(1)
-	u.Name, u.Picture, u.EmailVerified, u.Disabled = "'; DROP TABLE gatewire_users; --\x00é", "https://p.example/?1", true, true
-	u.Scopes, u.Roles, u.Created = []string{`"`, "<"}, []string{}, time.Now().In(time.FixedZone("far", 5*3600+1800)).Truncate(time.Microsecond)
-	require.NoError(t, s.CreateUser(ctx, u, &accounts.ExternalIdentity{Issuer: "https://i.example/", Subject: "é", UserID: u.ID}))
-	u.Created = u.Created.UTC()
-	for name, find := range map[string]func() (accounts.User, bool, error){
-		"id":       func() (accounts.User, bool, error) { return s.UserByID(ctx, u.ID) },
-		"email":    func() (accounts.User, bool, error) { return s.UserByEmail(ctx, "u1@EXAMPLE.com") },
-		"identity": func() (accounts.User, bool, error) { return s.UserByIdentity(ctx, "https://i.example/", "é") },
-	} {
-		got, found, err := find()
-		require.NoError(t, err, name)
-		require.True(t, found, name)
-		require.Equal(t, u, got, name)
-	}
-	for name, find := range map[string]func() (accounts.User, bool, error){
-		"id":       func() (accounts.User, bool, error) { return s.UserByID(ctx, "USER-1") },
-		"email":    func() (accounts.User, bool, error) { return s.UserByEmail(ctx, "u1@example.com ") },
-		"issuer":   func() (accounts.User, bool, error) { return s.UserByIdentity(ctx, "https://i.example", "é") },
-		"identity": func() (accounts.User, bool, error) { return s.UserByIdentity(ctx, "https://i.example/", "e\u0301") },
-	} {
-		_, found, err := find()
-		require.NoError(t, err, name)
-		require.False(t, found, name)
-	}
+	everyDatabase(t, func(t *testing.T, dsn string) {
+		s := accountsOn(t, openDSN(t, dsn))
+		ctx := t.Context()
+		u := user(1)
+		u.Name, u.Picture, u.EmailVerified, u.Disabled = "'; DROP TABLE gatewire_users; --é$1", "https://p.example/?1", true, true
+		u.Scopes, u.Roles, u.Created = []string{`"`, "<"}, []string{}, time.Now().In(time.FixedZone("far", 5*3600+1800)).Truncate(time.Microsecond)
+		require.NoError(t, s.CreateUser(ctx, u, &accounts.ExternalIdentity{Issuer: "https://i.example/", Subject: "é", UserID: u.ID}))
+		u.Created = u.Created.UTC()
+		for name, find := range map[string]func() (accounts.User, bool, error){
+			"id":       func() (accounts.User, bool, error) { return s.UserByID(ctx, u.ID) },
+			"email":    func() (accounts.User, bool, error) { return s.UserByEmail(ctx, "u1@EXAMPLE.com") },
+			"identity": func() (accounts.User, bool, error) { return s.UserByIdentity(ctx, "https://i.example/", "é") },
+		} {
+			got, found, err := find()
+			require.NoError(t, err, name)
+			require.True(t, found, name)
+			require.Equal(t, u, got, name)
+		}
+		for name, find := range map[string]func() (accounts.User, bool, error){
+			"id":       func() (accounts.User, bool, error) { return s.UserByID(ctx, "USER-1") },
+			"email":    func() (accounts.User, bool, error) { return s.UserByEmail(ctx, "u1@example.com ") },
+			"issuer":   func() (accounts.User, bool, error) { return s.UserByIdentity(ctx, "https://i.example", "é") },
+			"identity": func() (accounts.User, bool, error) { return s.UserByIdentity(ctx, "https://i.example/", "e\u0301") },
+		} {
+			_, found, err := find()
+			require.NoError(t, err, name)
+			require.False(t, found, name)
+		}
+	})
 }

@@ -92,113 +92,123 @@ func couldNotTell(t *testing.T, done bool, err error) {
 
 // Whatever is wrong with the database, no method says "not there" or "done".
 func TestS25_BrokenDatabaseIsNeverAnAnswer(t *testing.T) {
-	gone := errors.New("disk I/O error")
-	for name, breakIt := range map[string]func(*spy, *sql.DB){
-		"closed": func(_ *spy, db *sql.DB) { _ = db.Close() },
-		"every statement fails": func(s *spy, _ *sql.DB) {
-			s.setFail(func(string) error { return gone })
-		},
-		"no tables": func(s *spy, db *sql.DB) {
-			for _, table := range []string{"sessions", "session_ended", "session_head", "session_epochs", "identities", "users", "signing_keys"} {
-				_, _ = db.Exec(`DROP TABLE gatewire_` + table)
-			}
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			spy, db := openSpy(t, sessionsql.SQLiteDSN(sqliteFile(t)))
-			s, a := sessionsOn(t, db), accountsOn(t, db)
-			furnish(t, s, a)
-			ops := operations(s, a, cursorOf(t, s))
-			breakIt(spy, db)
-			for name, op := range ops {
-				done, err := op(t.Context())
-				t.Run(name, func(t *testing.T) { couldNotTell(t, done, err) })
-			}
-		})
-	}
+	kinds(t, func(t *testing.T, fresh func(testing.TB) string) {
+		gone := errors.New("disk I/O error")
+		for name, breakIt := range map[string]func(*spy, *sql.DB){
+			"closed": func(_ *spy, db *sql.DB) { _ = db.Close() },
+			"every statement fails": func(s *spy, _ *sql.DB) {
+				s.setFail(func(string) error { return gone })
+			},
+			"no tables": func(s *spy, db *sql.DB) {
+				for _, table := range []string{"sessions", "session_ended", "session_head", "session_epochs", "identities", "users", "signing_keys"} {
+					_, _ = db.Exec(`DROP TABLE gatewire_` + table)
+				}
+			},
+		} {
+			t.Run(name, func(t *testing.T) {
+				spy, db := openSpy(t, fresh(t))
+				s, a := sessionsOn(t, db), accountsOn(t, db)
+				furnish(t, s, a)
+				ops := operations(s, a, cursorOf(t, s))
+				breakIt(spy, db)
+				for name, op := range ops {
+					done, err := op(t.Context())
+					t.Run(name, func(t *testing.T) { couldNotTell(t, done, err) })
+				}
+			})
+		}
+	})
 }
 
 // A list that breaks off is an error, not a shorter list.
 func TestS25_BrokenOffListsAreErrors(t *testing.T) {
-	spy, db := openSpy(t, sessionsql.SQLiteDSN(sqliteFile(t)))
-	s, a := sessionsOn(t, db), accountsOn(t, db)
-	furnish(t, s, a)
-	cursor := cursorOf(t, s)
-	ctx, now := t.Context(), time.Now()
-	for i := range 3 {
-		gone, dead := record(fmt.Sprintf("gone-%d", i), "gone"), record(fmt.Sprintf("dead-%d", i), "dead")
-		dead.Expires = now
-		require.NoError(t, s.Create(ctx, gone, session.AnyEpoch))
-		require.NoError(t, s.Create(ctx, dead, session.AnyEpoch))
-		_, err := s.End(ctx, gone.ID, session.ReasonSignedOut, now)
-		require.NoError(t, err)
-		require.NoError(t, s.Create(ctx, record(fmt.Sprintf("here-%d", i), "u1"), session.AnyEpoch))
-	}
-	require.NoError(t, a.AddKey(ctx, jwt.StoredKey{ID: "k2", Public: []byte{}, Sealed: []byte{}, Published: now}, "k1"))
-	before := dumpTables(t, db)
-	ops := operations(s, a, cursor)
-	for _, name := range []string{"EndedSince", "ListUser", "EndUser", "Reap", "Keys"} {
-		t.Run(name, func(t *testing.T) {
-			spy.cut = errors.New("connection reset")
-			done, err := ops[name](ctx)
-			broken := spy.cut
-			spy.cut = nil
-			couldNotTell(t, done, err)
-			require.ErrorIs(t, err, broken)
-			require.Equal(t, before, dumpTables(t, db))
-		})
-	}
+	everyDatabase(t, func(t *testing.T, dsn string) {
+		spy, db := openSpy(t, dsn)
+		s, a := sessionsOn(t, db), accountsOn(t, db)
+		furnish(t, s, a)
+		cursor := cursorOf(t, s)
+		ctx, now := t.Context(), time.Now()
+		for i := range 3 {
+			gone, dead := record(fmt.Sprintf("gone-%d", i), "gone"), record(fmt.Sprintf("dead-%d", i), "dead")
+			dead.Expires = now
+			require.NoError(t, s.Create(ctx, gone, session.AnyEpoch))
+			require.NoError(t, s.Create(ctx, dead, session.AnyEpoch))
+			_, err := s.End(ctx, gone.ID, session.ReasonSignedOut, now)
+			require.NoError(t, err)
+			require.NoError(t, s.Create(ctx, record(fmt.Sprintf("here-%d", i), "u1"), session.AnyEpoch))
+		}
+		require.NoError(t, a.AddKey(ctx, jwt.StoredKey{ID: "k2", Public: []byte{}, Sealed: []byte{}, Published: now}, "k1"))
+		before := dumpTables(t, db)
+		ops := operations(s, a, cursor)
+		for _, name := range []string{"EndedSince", "ListUser", "EndUser", "Reap", "Keys"} {
+			t.Run(name, func(t *testing.T) {
+				spy.cut = errors.New("connection reset")
+				done, err := ops[name](ctx)
+				broken := spy.cut
+				spy.cut = nil
+				couldNotTell(t, done, err)
+				require.ErrorIs(t, err, broken)
+				require.Equal(t, before, dumpTables(t, db))
+			})
+		}
+	})
 }
 
 // Each statement of each operation fails once, the commit too. The operation
 // then reports an error and has done nothing: the next try finds all as it was.
 func TestS25_FailureAtEveryStatementChangesNothing(t *testing.T) {
-	spy, db := openSpy(t, sessionsql.SQLiteDSN(sqliteFile(t)))
-	s, a := sessionsOn(t, db), accountsOn(t, db)
-	furnish(t, s, a)
-	cursor := cursorOf(t, s)
-	dump := func() string { return dumpTables(t, db) }
-	before := dump()
-	broken := errors.New("broken")
-	for name, op := range operations(s, a, cursor) {
-		t.Run(name, func(t *testing.T) {
-			for at := 0; ; at++ {
-				n := -1
-				spy.setFail(func(string) error {
-					if n++; n == at {
-						return broken
+	everyDatabase(t, func(t *testing.T, dsn string) {
+		spy, db := openSpy(t, dsn)
+		s, a := sessionsOn(t, db), accountsOn(t, db)
+		furnish(t, s, a)
+		cursor := cursorOf(t, s)
+		dump := func() string { return dumpTables(t, db) }
+		before := dump()
+		broken := errors.New("broken")
+		for name, op := range operations(s, a, cursor) {
+			t.Run(name, func(t *testing.T) {
+				for at := 0; ; at++ {
+					n := -1
+					spy.setFail(func(string) error {
+						if n++; n == at {
+							return broken
+						}
+						return nil
+					})
+					done, err := op(t.Context())
+					failed := n >= at
+					spy.setFail(nil)
+					if !failed {
+						require.NoError(t, err)
+						break
 					}
-					return nil
-				})
-				done, err := op(t.Context())
-				failed := n >= at
-				spy.setFail(nil)
-				if !failed {
-					require.NoError(t, err)
-					break
+					couldNotTell(t, done, err)
+					require.ErrorIs(t, err, broken)
+					require.Equal(t, before, dump())
 				}
-				couldNotTell(t, done, err)
-				require.ErrorIs(t, err, broken)
-				require.Equal(t, before, dump())
-			}
-			// What succeeded at last is undone for the next operation.
-			for _, table := range []string{"gatewire_sessions", "gatewire_session_ended", "gatewire_session_epochs", "gatewire_identities", "gatewire_users", "gatewire_signing_keys"} {
-				_, err := db.Exec(`DELETE FROM ` + table)
+				// What succeeded at last is undone for the next operation.
+				for _, table := range []string{"gatewire_sessions", "gatewire_session_ended", "gatewire_session_epochs", "gatewire_identities", "gatewire_users", "gatewire_signing_keys"} {
+					_, err := db.Exec(`DELETE FROM ` + table)
+					require.NoError(t, err)
+				}
+				_, err := db.Exec(`UPDATE gatewire_session_head SET seq = 0, pruned = 0`)
 				require.NoError(t, err)
-			}
-			_, err := db.Exec(`UPDATE gatewire_session_head SET seq = 0, pruned = 0`)
-			require.NoError(t, err)
-			furnish(t, s, a)
-			before = dump()
-		})
-	}
+				furnish(t, s, a)
+				before = dump()
+			})
+		}
+	})
 }
 
 func dumpTables(t *testing.T, db *sql.DB) string {
 	t.Helper()
 	var out strings.Builder
+	key := "hex(key)"
+	if onPostgres(db) {
+		key = "encode(key, 'hex')"
+	}
 	for _, q := range []string{
-		`SELECT id || hex(key) || rev || user_id || seen || idle_expires FROM gatewire_sessions ORDER BY id`,
+		`SELECT id || ` + key + ` || rev || user_id || seen || idle_expires FROM gatewire_sessions ORDER BY id`,
 		`SELECT seq || id || reason FROM gatewire_session_ended ORDER BY seq`,
 		`SELECT seq || ' ' || pruned FROM gatewire_session_head`,
 		`SELECT user_id || epoch FROM gatewire_session_epochs ORDER BY user_id`,
@@ -254,79 +264,87 @@ func (stated) Error() string      { return "some driver's words" }
 func (s stated) SQLState() string { return string(s) }
 
 func TestS25_BusyAndSerialisationFailuresAreRetried(t *testing.T) {
-	spy, db := openSpy(t, sessionsql.SQLiteDSN(sqliteFile(t)))
-	s, a := sessionsOn(t, db), accountsOn(t, db)
-	furnish(t, s, a)
-	for name, failure := range map[string]error{
-		"SQLITE_BUSY":               coded(5),
-		"SQLITE_BUSY_SNAPSHOT":      coded(5 | 2<<8),
-		"SQLITE_LOCKED_SHAREDCACHE": coded(6 | 1<<8),
-		"serialization_failure":     fmt.Errorf("wrapped: %w", stated("40001")),
-		"deadlock_detected":         stated("40P01"),
-		"message alone":             errors.New("database is locked"),
-	} {
-		t.Run(name, func(t *testing.T) {
-			for op, f := range operations(s, a, cursorOf(t, s)) {
-				if op == "CreateUser" || op == "SetPassword" || op == "Create" || op == "Replace" || op == "AddKey" {
-					continue // they can succeed but once
-				}
-				failures := 0
-				spy.setFail(func(string) error {
-					if failures++; failures <= 3 {
-						return failure
+	everyDatabase(t, func(t *testing.T, dsn string) {
+		spy, db := openSpy(t, dsn)
+		s, a := sessionsOn(t, db), accountsOn(t, db)
+		furnish(t, s, a)
+		for name, failure := range map[string]error{
+			"SQLITE_BUSY":               coded(5),
+			"SQLITE_BUSY_SNAPSHOT":      coded(5 | 2<<8),
+			"SQLITE_LOCKED_SHAREDCACHE": coded(6 | 1<<8),
+			"serialization_failure":     fmt.Errorf("wrapped: %w", stated("40001")),
+			"deadlock_detected":         stated("40P01"),
+			"message alone":             errors.New("database is locked"),
+		} {
+			t.Run(name, func(t *testing.T) {
+				for op, f := range operations(s, a, cursorOf(t, s)) {
+					if op == "CreateUser" || op == "SetPassword" || op == "Create" || op == "Replace" || op == "AddKey" {
+						continue // they can succeed but once
 					}
-					return nil
-				})
-				_, err := f(t.Context())
+					failures := 0
+					spy.setFail(func(string) error {
+						if failures++; failures <= 3 {
+							return failure
+						}
+						return nil
+					})
+					_, err := f(t.Context())
+					spy.setFail(nil)
+					require.NoError(t, err, op)
+					require.Greater(t, failures, 3, op)
+				}
+			})
+		}
+
+		t.Run("others are not", func(t *testing.T) {
+			for _, failure := range []error{coded(10), coded(13), stated("23505"), errors.New("broken")} {
+				tries := 0
+				spy.setFail(func(string) error { tries++; return failure })
+				_, _, err := s.ByID(t.Context(), "x")
 				spy.setFail(nil)
-				require.NoError(t, err, op)
-				require.Greater(t, failures, 3, op)
+				require.ErrorIs(t, err, failure)
+				require.Equal(t, 1, tries)
 			}
 		})
-	}
 
-	t.Run("others are not", func(t *testing.T) {
-		for _, failure := range []error{coded(10), coded(13), stated("23505"), errors.New("broken")} {
-			tries := 0
-			spy.setFail(func(string) error { tries++; return failure })
-			_, _, err := s.ByID(t.Context(), "x")
-			spy.setFail(nil)
-			require.ErrorIs(t, err, failure)
-			require.Equal(t, 1, tries)
-		}
-	})
-
-	t.Run("the caller's context ends it", func(t *testing.T) {
-		spy.setFail(func(string) error { return coded(5) })
-		defer spy.setFail(nil)
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-		defer cancel()
-		_, _, err := s.ByID(ctx, "x")
-		require.ErrorIs(t, err, context.DeadlineExceeded)
+		t.Run("the caller's context ends it", func(t *testing.T) {
+			spy.setFail(func(string) error { return coded(5) })
+			defer spy.setFail(nil)
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			defer cancel()
+			_, _, err := s.ByID(ctx, "x")
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+		})
 	})
 }
 
 // A row that this package can't have written is an error, not an absence and
 // not a session without rights.
 func TestDamagedRowsAreErrors(t *testing.T) {
-	db := openSQLite(t, sqliteFile(t))
-	s, a := sessionsOn(t, db), accountsOn(t, db)
-	furnish(t, s, a)
-	for _, damage := range []string{
-		`UPDATE gatewire_sessions SET scopes = 'x'`,
-		`UPDATE gatewire_sessions SET scopes = '[]', refresh_secret = x'00'`,
-	} {
-		_, err := db.Exec(damage)
+	everyDatabase(t, func(t *testing.T, dsn string) {
+		db := openDSN(t, dsn)
+		s, a := sessionsOn(t, db), accountsOn(t, db)
+		furnish(t, s, a)
+		blob := "BLOB"
+		if onPostgres(db) {
+			blob = "BYTEA"
+		}
+		for _, damage := range []string{
+			`UPDATE gatewire_sessions SET scopes = 'x'`,
+			`UPDATE gatewire_sessions SET scopes = '[]', refresh_secret = CAST('x' AS ` + blob + `)`,
+		} {
+			_, err := db.Exec(damage)
+			require.NoError(t, err)
+			_, found, err := s.ByID(t.Context(), "there")
+			require.False(t, found)
+			require.ErrorContains(t, err, "damaged")
+			_, err = s.ListUser(t.Context(), "u1")
+			require.ErrorContains(t, err, "damaged")
+		}
+		_, err := db.Exec(`UPDATE gatewire_users SET roles = '["admin"'`)
 		require.NoError(t, err)
-		_, found, err := s.ByID(t.Context(), "there")
+		_, found, err := a.UserByID(t.Context(), "user-1")
 		require.False(t, found)
 		require.ErrorContains(t, err, "damaged")
-		_, err = s.ListUser(t.Context(), "u1")
-		require.ErrorContains(t, err, "damaged")
-	}
-	_, err := db.Exec(`UPDATE gatewire_users SET roles = '["admin"'`)
-	require.NoError(t, err)
-	_, found, err := a.UserByID(t.Context(), "user-1")
-	require.False(t, found)
-	require.ErrorContains(t, err, "damaged")
+	})
 }

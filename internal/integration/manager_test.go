@@ -1,6 +1,7 @@
 package integration_test
 
 import (
+	"database/sql"
 	"encoding/base64"
 	"encoding/hex"
 	"net/http"
@@ -121,47 +122,48 @@ func TestS28_TokensAreRandomAndLong(t *testing.T) {
 // Two processes' managers on one file: what one shows and ends is what the
 // other shows and learns of.
 func TestS30_DevicesAcrossHandles(t *testing.T) {
-	file := sqliteFile(t)
-	here, there := managerOn(t, sessionsOn(t, openSQLite(t, file))), managerOn(t, sessionsOn(t, openSQLite(t, file)))
-	ctx := t.Context()
-	cookies := []string{signIn(t, here, "u1"), signIn(t, here, "u1"), signIn(t, here, "u2")}
-	_, cursor, err := there.EndedSince(ctx, "")
-	require.NoError(t, err)
-	list, err := there.List(ctx, "u1")
-	require.NoError(t, err)
-	require.Len(t, list, 2)
-	for _, device := range list {
-		require.Equal(t, "Browser/1", device.UserAgent)
-		require.Equal(t, "192.0.2.7", device.IP)
-		require.False(t, device.Created.IsZero() || device.Seen.IsZero())
-		for _, cookie := range cookies {
-			require.NotContains(t, device.ID, cookie)
+	acrossHandles(t, func(t *testing.T, a, b *sql.DB) {
+		here, there := managerOn(t, sessionsOn(t, a)), managerOn(t, sessionsOn(t, b))
+		ctx := t.Context()
+		cookies := []string{signIn(t, here, "u1"), signIn(t, here, "u1"), signIn(t, here, "u2")}
+		_, cursor, err := there.EndedSince(ctx, "")
+		require.NoError(t, err)
+		list, err := there.List(ctx, "u1")
+		require.NoError(t, err)
+		require.Len(t, list, 2)
+		for _, device := range list {
+			require.Equal(t, "Browser/1", device.UserAgent)
+			require.Equal(t, "192.0.2.7", device.IP)
+			require.False(t, device.Created.IsZero() || device.Seen.IsZero())
+			for _, cookie := range cookies {
+				require.NotContains(t, device.ID, cookie)
+			}
 		}
-	}
-	mine, err := there.Authenticate(withCookie(cookies[0]))
-	require.NoError(t, err)
-	other, err := there.Authenticate(withCookie(cookies[1]))
-	require.NoError(t, err)
+		mine, err := there.Authenticate(withCookie(cookies[0]))
+		require.NoError(t, err)
+		other, err := there.Authenticate(withCookie(cookies[1]))
+		require.NoError(t, err)
 
-	ok, err := here.Revoke(ctx, "u2", other.ID(), session.ReasonRevoked)
-	require.NoError(t, err)
-	require.False(t, ok, "not that user's")
-	n, err := here.RevokeOthers(ctx, "u1", mine.ID(), session.ReasonRevoked)
-	require.NoError(t, err)
-	require.Equal(t, 1, n)
+		ok, err := here.Revoke(ctx, "u2", other.ID(), session.ReasonRevoked)
+		require.NoError(t, err)
+		require.False(t, ok, "not that user's")
+		n, err := here.RevokeOthers(ctx, "u1", mine.ID(), session.ReasonRevoked)
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
 
-	_, err = there.Authenticate(withCookie(cookies[1]))
-	require.Error(t, err)
-	_, err = there.Authenticate(withCookie(cookies[0]))
-	require.NoError(t, err)
-	ids, _, err := there.EndedSince(ctx, cursor)
-	require.NoError(t, err)
-	require.Equal(t, []string{other.ID()}, ids)
-	n, err = here.RevokeUser(ctx, "u1", session.ReasonRevoked)
-	require.NoError(t, err)
-	require.Equal(t, 1, n)
-	_, err = there.Authenticate(withCookie(cookies[0]))
-	require.Error(t, err)
-	_, err = there.Authenticate(withCookie(cookies[2]))
-	require.NoError(t, err, "another user's session stays")
+		_, err = there.Authenticate(withCookie(cookies[1]))
+		require.Error(t, err)
+		_, err = there.Authenticate(withCookie(cookies[0]))
+		require.NoError(t, err)
+		ids, _, err := there.EndedSince(ctx, cursor)
+		require.NoError(t, err)
+		require.Equal(t, []string{other.ID()}, ids)
+		n, err = here.RevokeUser(ctx, "u1", session.ReasonRevoked)
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
+		_, err = there.Authenticate(withCookie(cookies[0]))
+		require.Error(t, err)
+		_, err = there.Authenticate(withCookie(cookies[2]))
+		require.NoError(t, err, "another user's session stays")
+	})
 }

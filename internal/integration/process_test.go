@@ -20,12 +20,14 @@ import (
 )
 
 // The test binary is also the other process: with this variable set it plays
-// a part on the file given and says on standard output what was acknowledged.
+// a part on the database given and says on standard output what was acknowledged.
 const childEnv = "GATEWIRE_TEST_CHILD"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(childEnv) == "" {
-		os.Exit(m.Run())
+		code := m.Run()
+		stopServers()
+		os.Exit(code)
 	}
 	// A *testing.T for the helpers; a failure in it fails the process.
 	os.Args = append(os.Args[:1], "-test.run=^TestChild$")
@@ -35,12 +37,12 @@ func TestMain(m *testing.M) {
 // TestChild is what the child processes run; by itself it does nothing.
 func TestChild(t *testing.T) {
 	part, rest, _ := strings.Cut(os.Getenv(childEnv), " ")
-	name, file, _ := strings.Cut(rest, " ")
+	name, dsn, _ := strings.Cut(rest, " ")
 	switch part {
 	case "write":
-		childWrites(t, name, file)
+		childWrites(t, name, dsn)
 	case "count":
-		childCounts(t, name, file)
+		childCounts(t, name, dsn)
 	}
 }
 
@@ -49,10 +51,10 @@ type child struct {
 	lines *bufio.Scanner
 }
 
-func startChild(t *testing.T, part, name, file string) *child {
+func startChild(t *testing.T, part, name, dsn string) *child {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childEnv+"="+part+" "+name+" "+file)
+	cmd.Env = append(os.Environ(), childEnv+"="+part+" "+name+" "+dsn)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
@@ -75,8 +77,8 @@ func (c *child) next() (words []string, ok bool) {
 }
 
 // childWrites makes and ends sessions and accounts until it is killed.
-func childWrites(t *testing.T, name, file string) {
-	db := openSQLite(t, file)
+func childWrites(t *testing.T, name, dsn string) {
+	db := openDSN(t, dsn)
 	s, a := sessionsOn(t, db), accountsOn(t, db)
 	ctx := t.Context()
 	for i := 0; ; i++ {
@@ -109,67 +111,70 @@ func childWrites(t *testing.T, name, file string) {
 }
 
 // A process is killed in the middle of its writes, again and again on one
-// file. What it was told is done is done, and the file opens again.
+// database. What it was told is done is done, and the database opens again.
 func TestS25_KilledProcessLosesNothing(t *testing.T) {
-	file := sqliteFile(t)
-	sessionsOn(t, openSQLite(t, file))
-	for round := range 4 {
-		before := cursorOf(t, sessionsOn(t, openSQLite(t, file)))
-		c := startChild(t, "write", fmt.Sprintf("r%d", round), file)
-		created, ended, hashes := map[string]bool{}, map[string]bool{}, map[string]string{}
-		die := 20 + rand.IntN(60)
-		for n := 0; ; n++ {
-			words, ok := c.next()
-			if !ok {
-				break
-			}
-			switch words[0] {
-			case "created":
-				created[words[1]] = true
-			case "ended":
-				for _, id := range words[1:] {
-					ended[id] = true
+	everyDatabase(t, func(t *testing.T, dsn string) {
+		sessionsOn(t, openDSN(t, dsn))
+		for round := range 4 {
+			before := cursorOf(t, sessionsOn(t, openDSN(t, dsn)))
+			c := startChild(t, "write", fmt.Sprintf("r%d", round), dsn)
+			created, ended, hashes := map[string]bool{}, map[string]bool{}, map[string]string{}
+			die := 20 + rand.IntN(60)
+			for n := 0; ; n++ {
+				words, ok := c.next()
+				if !ok {
+					break
 				}
-			case "user":
-				hashes[words[1]] = words[2]
+				switch words[0] {
+				case "created":
+					created[words[1]] = true
+				case "ended":
+					for _, id := range words[1:] {
+						ended[id] = true
+					}
+				case "user":
+					hashes[words[1]] = words[2]
+				}
+				if n == die {
+					require.NoError(t, c.cmd.Process.Kill()) // SIGKILL
+				}
 			}
-			if n == die {
-				require.NoError(t, c.cmd.Process.Kill()) // SIGKILL
+			var status *exec.ExitError
+			require.ErrorAs(t, c.cmd.Wait(), &status)
+			require.False(t, status.Exited(), "it was to be killed, not to fail")
+			require.NotEmpty(t, created)
+
+			db := openDSN(t, dsn)
+			s, a := sessionsOn(t, db), accountsOn(t, db)
+			if !onPostgres(db) {
+				var check string
+				require.NoError(t, db.QueryRow(`PRAGMA integrity_check`).Scan(&check))
+				require.Equal(t, "ok", check)
+			}
+
+			logged := map[string]bool{}
+			list, _, err := s.EndedSince(t.Context(), before, 10000)
+			require.NoError(t, err)
+			for _, e := range list {
+				require.False(t, logged[e.ID], "logged twice")
+				logged[e.ID] = true
+			}
+			for id := range ended {
+				require.True(t, logged[id], "the end of %s was acknowledged and is lost", id)
+			}
+			for id := range created {
+				_, found, err := s.ByID(t.Context(), id)
+				require.NoError(t, err)
+				require.Equal(t, !logged[id], found, "%s is either there or in the log", id)
+			}
+			for id, hash := range hashes {
+				u, found, err := a.UserByID(t.Context(), id)
+				require.NoError(t, err)
+				require.True(t, found, "account %s was acknowledged and is lost", id)
+				require.GreaterOrEqual(t, string(u.Password), hash, "an acknowledged password change is lost")
 			}
 		}
-		var status *exec.ExitError
-		require.ErrorAs(t, c.cmd.Wait(), &status)
-		require.False(t, status.Exited(), "it was to be killed, not to fail")
-		require.NotEmpty(t, created)
-
-		db := openSQLite(t, file)
-		s, a := sessionsOn(t, db), accountsOn(t, db)
-		var check string
-		require.NoError(t, db.QueryRow(`PRAGMA integrity_check`).Scan(&check))
-		require.Equal(t, "ok", check)
-
-		logged := map[string]bool{}
-		list, _, err := s.EndedSince(t.Context(), before, 10000)
-		require.NoError(t, err)
-		for _, e := range list {
-			require.False(t, logged[e.ID], "logged twice")
-			logged[e.ID] = true
-		}
-		for id := range ended {
-			require.True(t, logged[id], "the end of %s was acknowledged and is lost", id)
-		}
-		for id := range created {
-			_, found, err := s.ByID(t.Context(), id)
-			require.NoError(t, err)
-			require.Equal(t, !logged[id], found, "%s is either there or in the log", id)
-		}
-		for id, hash := range hashes {
-			u, found, err := a.UserByID(t.Context(), id)
-			require.NoError(t, err)
-			require.True(t, found, "account %s was acknowledged and is lost", id)
-			require.GreaterOrEqual(t, string(u.Password), hash, "an acknowledged password change is lost")
-		}
-	}
+	})
 }
 
 const (
@@ -179,8 +184,8 @@ const (
 
 // childCounts adds to the number in one session's data, tries to register an
 // address everybody wants, and makes and ends sessions of its own.
-func childCounts(t *testing.T, name, file string) {
-	db := openSQLite(t, file)
+func childCounts(t *testing.T, name, dsn string) {
+	db := openDSN(t, dsn)
 	s, a := sessionsOn(t, db), accountsOn(t, db)
 	ctx := t.Context()
 	for i := range countPerChild {
@@ -225,84 +230,85 @@ func addOne(ctx context.Context, s session.Store) error {
 	}
 }
 
-func TestS5_ThreeProcessesOnOneFile(t *testing.T) {
-	file := sqliteFile(t)
-	db := openSQLite(t, file)
-	s, a := sessionsOn(t, db), accountsOn(t, db)
-	ctx := t.Context()
-	rec := record(countSession, "u")
-	rec.Data = []byte("0")
-	require.NoError(t, s.Create(ctx, rec, session.AnyEpoch))
-	shared := user(1000)
-	shared.ID = "shared"
-	require.NoError(t, a.CreateUser(ctx, shared, nil))
-	cursor := cursorOf(t, s)
+func TestS5_ThreeProcessesOnOneDatabase(t *testing.T) {
+	everyDatabase(t, func(t *testing.T, dsn string) {
+		db := openDSN(t, dsn)
+		s, a := sessionsOn(t, db), accountsOn(t, db)
+		ctx := t.Context()
+		rec := record(countSession, "u")
+		rec.Data = []byte("0")
+		require.NoError(t, s.Create(ctx, rec, session.AnyEpoch))
+		shared := user(1000)
+		shared.ID = "shared"
+		require.NoError(t, a.CreateUser(ctx, shared, nil))
+		cursor := cursorOf(t, s)
 
-	const processes = 3
-	var children []*child
-	for i := range processes {
-		children = append(children, startChild(t, "count", fmt.Sprintf("p%d", i), file))
-	}
-	ended, registered, passwords := map[string]bool{}, map[string]int{}, map[string]int{}
-	acks := make(chan []string)
-	for _, c := range children {
-		go func() {
-			for words, ok := c.next(); ok; words, ok = c.next() {
-				acks <- words
+		const processes = 3
+		var children []*child
+		for i := range processes {
+			children = append(children, startChild(t, "count", fmt.Sprintf("p%d", i), dsn))
+		}
+		ended, registered, passwords := map[string]bool{}, map[string]int{}, map[string]int{}
+		acks := make(chan []string)
+		for _, c := range children {
+			go func() {
+				for words, ok := c.next(); ok; words, ok = c.next() {
+					acks <- words
+				}
+				acks <- nil
+			}()
+		}
+		// The log is read while it is written, in small steps.
+		seen := map[string]int{}
+		read := func() int {
+			list, next, err := s.EndedSince(ctx, cursor, 5)
+			require.NoError(t, err)
+			cursor = next
+			for _, e := range list {
+				seen[e.ID]++
 			}
-			acks <- nil
-		}()
-	}
-	// The log is read while it is written, in small steps.
-	seen := map[string]int{}
-	read := func() int {
-		list, next, err := s.EndedSince(ctx, cursor, 5)
+			return len(list)
+		}
+		for running := processes; running > 0; {
+			switch words := <-acks; {
+			case words == nil:
+				running--
+			case words[0] == "ended":
+				ended[words[1]] = true
+			case words[0] == "registered":
+				registered[words[1]]++
+			case words[0] == "password":
+				passwords[words[1]]++
+			}
+			read()
+		}
+		for _, c := range children {
+			require.NoError(t, c.cmd.Wait())
+		}
+		for read() > 0 {
+		}
+		require.Len(t, ended, processes*countPerChild)
+		require.Len(t, seen, len(ended))
+		for id := range ended {
+			require.Equal(t, 1, seen[id], "%s is in the log once", id)
+		}
+		got, found, err := s.ByID(ctx, countSession)
 		require.NoError(t, err)
-		cursor = next
-		for _, e := range list {
-			seen[e.ID]++
-		}
-		return len(list)
-	}
-	for running := processes; running > 0; {
-		switch words := <-acks; {
-		case words == nil:
-			running--
-		case words[0] == "ended":
-			ended[words[1]] = true
-		case words[0] == "registered":
-			registered[words[1]]++
-		case words[0] == "password":
-			passwords[words[1]]++
-		}
-		read()
-	}
-	for _, c := range children {
-		require.NoError(t, c.cmd.Wait())
-	}
-	for read() > 0 {
-	}
-	require.Len(t, ended, processes*countPerChild)
-	require.Len(t, seen, len(ended))
-	for id := range ended {
-		require.Equal(t, 1, seen[id], "%s is in the log once", id)
-	}
-	got, found, err := s.ByID(ctx, countSession)
-	require.NoError(t, err)
-	require.True(t, found)
-	require.Equal(t, strconv.Itoa(processes*countPerChild), string(got.Data), "no update is lost")
-	require.EqualValues(t, 1+processes*countPerChild, got.Rev)
+		require.True(t, found)
+		require.Equal(t, strconv.Itoa(processes*countPerChild), string(got.Data), "no update is lost")
+		require.EqualValues(t, 1+processes*countPerChild, got.Rev)
 
-	t.Run("A15 one account per address", func(t *testing.T) {
-		require.Len(t, registered, countPerChild)
-		for i, n := range registered {
-			require.Equal(t, 1, n, "address %s", i)
-		}
-	})
-	t.Run("P9 each password is replaced once", func(t *testing.T) {
-		require.Len(t, passwords, countPerChild-1)
-		for i, n := range passwords {
-			require.Equal(t, 1, n, "password %s", i)
-		}
+		t.Run("A15 one account per address", func(t *testing.T) {
+			require.Len(t, registered, countPerChild)
+			for i, n := range registered {
+				require.Equal(t, 1, n, "address %s", i)
+			}
+		})
+		t.Run("P9 each password is replaced once", func(t *testing.T) {
+			require.Len(t, passwords, countPerChild-1)
+			for i, n := range passwords {
+				require.Equal(t, 1, n, "password %s", i)
+			}
+		})
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -12,23 +13,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatewire/gatewire/session"
-	sessionsql "github.com/gatewire/gatewire/session/sqlstore"
 )
-
-// bothWays opens one file by two pools, with the advised settings and bare.
-func bothWays(t *testing.T, f func(t *testing.T, a, b *sql.DB)) {
-	for name, dsn := range map[string]func(string) string{"advised": sessionsql.SQLiteDSN, "bare": bareDSN} {
-		t.Run(name, func(t *testing.T) {
-			file := sqliteFile(t)
-			f(t, openDSN(t, dsn(file)), openDSN(t, dsn(file)))
-		})
-	}
-}
 
 // A sign-in that read its epoch before the user's sessions were ended never
 // outlives that, whichever of the two is first and from whatever pool.
 func TestS22_SignInRacingEndUserAcrossHandles(t *testing.T) {
-	bothWays(t, func(t *testing.T, a, b *sql.DB) {
+	acrossHandles(t, func(t *testing.T, a, b *sql.DB) {
 		s1, s2 := sessionsOn(t, a), sessionsOn(t, b)
 		ctx := t.Context()
 		for i := range 25 {
@@ -56,7 +46,7 @@ func TestS22_SignInRacingEndUserAcrossHandles(t *testing.T) {
 
 // Whoever loses a race with the end of a session does not bring it back.
 func TestS3_S8_NothingBringsBackAnEndedSessionAcrossHandles(t *testing.T) {
-	bothWays(t, func(t *testing.T, a, b *sql.DB) {
+	acrossHandles(t, func(t *testing.T, a, b *sql.DB) {
 		s1, s2 := sessionsOn(t, a), sessionsOn(t, b)
 		ctx := t.Context()
 		for i := range 25 {
@@ -90,7 +80,7 @@ func TestS3_S8_NothingBringsBackAnEndedSessionAcrossHandles(t *testing.T) {
 // Readers of the log on other handles miss nothing and see nothing twice while
 // three writers end sessions in every way there is.
 func TestS25_LogReadersAcrossHandles(t *testing.T) {
-	bothWays(t, func(t *testing.T, a, b *sql.DB) {
+	acrossHandles(t, func(t *testing.T, a, b *sql.DB) {
 		s1, s2 := sessionsOn(t, a), sessionsOn(t, b)
 		ctx := t.Context()
 		const each = 40
@@ -217,146 +207,167 @@ func TestS25_CursorsAcrossRestartAndRestore(t *testing.T) {
 // The log keeps its promise to the minute, has no holes where clocks disagree,
 // and an epoch that was raised stays raised.
 func TestS25_LogRetention(t *testing.T) {
-	s := sessionsOn(t, openSQLite(t, sqliteFile(t)))
-	ctx := t.Context()
-	now := time.Now()
-	start := cursorOf(t, s)
-	for i, at := range []time.Duration{0, -10 * time.Minute, 3 * time.Hour, 0} { // the last: a clock that is behind
-		id := fmt.Sprintf("s%d", i)
-		require.NoError(t, s.Create(ctx, record(id, id), session.AnyEpoch))
-		_, err := s.EndUser(ctx, id, "", session.ReasonRevoked, now.Add(at))
+	everyDatabase(t, func(t *testing.T, dsn string) {
+		s := sessionsOn(t, openDSN(t, dsn))
+		ctx := t.Context()
+		now := time.Now()
+		start := cursorOf(t, s)
+		for i, at := range []time.Duration{0, -10 * time.Minute, 3 * time.Hour, 0} { // the last: a clock that is behind
+			id := fmt.Sprintf("s%d", i)
+			require.NoError(t, s.Create(ctx, record(id, id), session.AnyEpoch))
+			_, err := s.EndUser(ctx, id, "", session.ReasonRevoked, now.Add(at))
+			require.NoError(t, err)
+		}
+		_, err := s.Reap(ctx, now.Add(15*time.Minute), 100)
 		require.NoError(t, err)
-	}
-	_, err := s.Reap(ctx, now.Add(15*time.Minute), 100)
-	require.NoError(t, err)
-	list, _, err := s.EndedSince(ctx, start, 100)
-	require.NoError(t, err)
-	require.Len(t, list, 4)
-	_, second, err := s.EndedSince(ctx, start, 2)
-	require.NoError(t, err)
-	_, first, err := s.EndedSince(ctx, start, 1)
-	require.NoError(t, err)
+		list, _, err := s.EndedSince(ctx, start, 100)
+		require.NoError(t, err)
+		require.Len(t, list, 4)
+		_, second, err := s.EndedSince(ctx, start, 2)
+		require.NoError(t, err)
+		_, first, err := s.EndedSince(ctx, start, 1)
+		require.NoError(t, err)
 
-	_, err = s.Reap(ctx, now.Add(2*time.Hour), 100)
-	require.NoError(t, err)
-	for _, lost := range []string{start, first} {
-		_, _, err = s.EndedSince(ctx, lost, 100)
+		_, err = s.Reap(ctx, now.Add(2*time.Hour), 100)
+		require.NoError(t, err)
+		for _, lost := range []string{start, first} {
+			_, _, err = s.EndedSince(ctx, lost, 100)
+			require.ErrorIs(t, err, session.ErrCursorLost)
+		}
+		list, end, err := s.EndedSince(ctx, second, 100)
+		require.NoError(t, err)
+		require.Len(t, list, 2, "what is older than an entry that stays, stays behind it")
+
+		_, err = s.Reap(ctx, now.Add(24*time.Hour), 100)
+		require.NoError(t, err)
+		_, _, err = s.EndedSince(ctx, second, 100)
 		require.ErrorIs(t, err, session.ErrCursorLost)
-	}
-	list, end, err := s.EndedSince(ctx, second, 100)
-	require.NoError(t, err)
-	require.Len(t, list, 2, "what is older than an entry that stays, stays behind it")
-
-	_, err = s.Reap(ctx, now.Add(24*time.Hour), 100)
-	require.NoError(t, err)
-	_, _, err = s.EndedSince(ctx, second, 100)
-	require.ErrorIs(t, err, session.ErrCursorLost)
-	list, _, err = s.EndedSince(ctx, end, 100)
-	require.NoError(t, err, "nothing after this cursor was forgotten")
-	require.Empty(t, list)
-	epoch, err := s.Epoch(ctx, "s0")
-	require.NoError(t, err)
-	require.NotZero(t, epoch)
+		list, _, err = s.EndedSince(ctx, end, 100)
+		require.NoError(t, err, "nothing after this cursor was forgotten")
+		require.Empty(t, list)
+		epoch, err := s.Epoch(ctx, "s0")
+		require.NoError(t, err)
+		require.NotZero(t, epoch)
+	})
 }
 
 // Every column comes back as it went in, with times in UTC whatever zone they
 // had.
 func TestS29_RecordsComeBackExactly(t *testing.T) {
-	db := openSQLite(t, sqliteFile(t))
-	s := sessionsOn(t, db)
-	ctx := t.Context()
-	zone := time.FixedZone("far", -11*3600-1800)
-	now := time.Now().Truncate(time.Microsecond)
-	full := session.Record{
-		Key: keyOf("full"), ID: "full", Kind: session.KindToken, UserID: "u'; DROP TABLE gatewire_sessions; --",
-		Scopes: []string{"a b", `"`, "<é>"}, Roles: []string{},
-		AuthTime: now.In(zone), Created: now.Add(time.Microsecond), Seen: now, IdleExpires: now.Add(2 * time.Hour), Expires: now.Add(time.Hour),
-		UserAgent: "bad\xff\x00utf-8?1$1", IP: "2001:db8::1",
-		Origin:  session.Origin{Issuer: "https://i.example", Subject: "sub", SID: "sid"},
-		Refresh: session.Refresh{Secret: keyOf("1"), Previous: keyOf("2"), RotatedAt: now, Successor: []byte{0, 255}},
-		Data:    []byte("\x00\xff"),
+	everyDatabase(t, func(t *testing.T, dsn string) {
+		db := openDSN(t, dsn)
+		s := sessionsOn(t, db)
+		ctx := t.Context()
+		zone := time.FixedZone("far", -11*3600-1800)
+		now := time.Now().Truncate(time.Microsecond)
+		full := session.Record{
+			Key: keyOf("full"), ID: "full", Kind: session.KindToken, UserID: "u'; DROP TABLE gatewire_sessions; --",
+			Scopes: []string{"a b", `"`, "<é>"}, Roles: []string{},
+			AuthTime: now.In(zone), Created: now.Add(time.Microsecond), Seen: now, IdleExpires: now.Add(2 * time.Hour), Expires: now.Add(time.Hour),
+			UserAgent: "odd \x01?1$1é", IP: "2001:db8::1",
+			Origin:  session.Origin{Issuer: "https://i.example", Subject: "sub", SID: "sid"},
+			Refresh: session.Refresh{Secret: keyOf("1"), Previous: keyOf("2"), RotatedAt: now, Successor: []byte{0, 255}},
+			Data:    []byte("\x00\xff"),
+		}
+		if !onPostgres(db) { // which has no text like that
+			full.UserAgent = "bad\xff\x00utf-8?1$1"
+		}
+		empty := session.Record{Key: keyOf("empty"), ID: "empty"}
+		for _, rec := range []session.Record{full, empty} {
+			want := rec
+			want.Rev = 1
+			want.AuthTime, want.Created, want.Seen = rec.AuthTime.UTC(), rec.Created.UTC(), rec.Seen.UTC()
+			want.IdleExpires, want.Expires, want.Refresh.RotatedAt = rec.IdleExpires.UTC(), rec.Expires.UTC(), rec.Refresh.RotatedAt.UTC()
+			rec.Rev = 99
+			require.NoError(t, s.Create(ctx, rec, session.AnyEpoch))
+			got, found, err := s.Load(ctx, rec.Key)
+			require.NoError(t, err)
+			require.True(t, found)
+			require.Equal(t, want, got)
+			byID, found, err := s.ByID(ctx, rec.ID)
+			require.NoError(t, err)
+			require.True(t, found)
+			require.Equal(t, want, byID)
+			list, err := s.ListUser(ctx, rec.UserID)
+			require.NoError(t, err)
+			require.Equal(t, []session.Record{want}, list)
+		}
+		// Records are plain columns: text, numbers, and bytes only where bytes are meant.
+		if onPostgres(db) {
+			return
+		}
+		var types string
+		require.NoError(t, db.QueryRow(`SELECT typeof(id) || typeof(key) || typeof(rev) || typeof(scopes) || typeof(created)
+			|| typeof(user_agent) || typeof(refresh_secret) || typeof(data) FROM gatewire_sessions WHERE id = 'full'`).Scan(&types))
+		require.Equal(t, "textblobintegertextintegertextblobblob", types)
+	})
+}
+
+// manySessions stores n sessions with ids id1 and so on; user and idle are
+// expressions of i.
+func manySessions(db *sql.DB, n int, user, idle string) error {
+	key := `CAST(printf('%032d', i) AS BLOB)`
+	if onPostgres(db) {
+		key = `CAST(lpad(CAST(i AS TEXT), 32, '0') AS BYTEA)`
 	}
-	empty := session.Record{Key: keyOf("empty"), ID: "empty"}
-	for _, rec := range []session.Record{full, empty} {
-		want := rec
-		want.Rev = 1
-		want.AuthTime, want.Created, want.Seen = rec.AuthTime.UTC(), rec.Created.UTC(), rec.Seen.UTC()
-		want.IdleExpires, want.Expires, want.Refresh.RotatedAt = rec.IdleExpires.UTC(), rec.Expires.UTC(), rec.Refresh.RotatedAt.UTC()
-		rec.Rev = 99
-		require.NoError(t, s.Create(ctx, rec, session.AnyEpoch))
-		got, found, err := s.Load(ctx, rec.Key)
-		require.NoError(t, err)
-		require.True(t, found)
-		require.Equal(t, want, got)
-		byID, found, err := s.ByID(ctx, rec.ID)
-		require.NoError(t, err)
-		require.True(t, found)
-		require.Equal(t, want, byID)
-		list, err := s.ListUser(ctx, rec.UserID)
-		require.NoError(t, err)
-		require.Equal(t, []session.Record{want}, list)
-	}
-	// Records are plain columns: text, numbers, and bytes only where bytes are meant.
-	var types string
-	require.NoError(t, db.QueryRow(`SELECT typeof(id) || typeof(key) || typeof(rev) || typeof(scopes) || typeof(created)
-		|| typeof(user_agent) || typeof(refresh_secret) || typeof(data) FROM gatewire_sessions WHERE id = 'full'`).Scan(&types))
-	require.Equal(t, "textblobintegertextintegertextblobblob", types)
+	_, err := db.Exec(`WITH RECURSIVE n(i) AS (SELECT CAST(1 AS BIGINT) UNION ALL SELECT i+1 FROM n WHERE i < ` + strconv.Itoa(n) + `)
+		INSERT INTO gatewire_sessions (id, key, kind, rev, user_id, scopes, roles, auth_time, created, seen,
+			idle_expires, expires, user_agent, ip, origin_issuer, origin_subject, origin_sid, refresh_rotated)
+		SELECT 'id' || i, ` + key + `, 'cookie', 1, ` + user + `,
+			'[]', '[]', i, i, i, ` + idle + `, 1000000000000000000, '', '', '', '', '', 0 FROM n`)
+	return err
 }
 
 // Expired sessions go in batches, and no batch keeps readers waiting.
 func TestS20_ReapInBatches(t *testing.T) {
-	file := sqliteFile(t)
-	db := openSQLite(t, file)
-	s := sessionsOn(t, db)
-	ctx := t.Context()
-	const dead = 20000
-	_, err := db.Exec(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < ?1)
-		INSERT INTO gatewire_sessions (id, key, kind, rev, user_id, scopes, roles, auth_time, created, seen,
-			idle_expires, expires, user_agent, ip, origin_issuer, origin_subject, origin_sid, refresh_rotated)
-		SELECT 'id' || i, CAST(printf('%032d', i) AS BLOB), 'cookie', 1, 'u' || i,
-			'[]', '[]', i, i, i, i, 1 << 60, '', '', '', '', '', 0 FROM n`, dead)
-	require.NoError(t, err)
-	require.NoError(t, s.Create(ctx, record("alive", "u"), session.AnyEpoch))
+	everyDatabase(t, func(t *testing.T, dsn string) {
+		db := openDSN(t, dsn)
+		s := sessionsOn(t, db)
+		ctx := t.Context()
+		const dead = 20000
+		require.NoError(t, manySessions(db, dead, "'u' || i", "i"))
+		require.NoError(t, s.Create(ctx, record("alive", "u"), session.AnyEpoch))
 
-	reader := sessionsOn(t, openSQLite(t, file))
-	stop, stopped := make(chan struct{}), make(chan error)
-	go func() {
+		reader := sessionsOn(t, openDSN(t, dsn))
+		stop, stopped := make(chan struct{}), make(chan error)
+		go func() {
+			for {
+				select {
+				case <-stop:
+					stopped <- nil
+					return
+				default:
+				}
+				if _, found, err := reader.ByID(ctx, "alive"); err != nil || !found {
+					stopped <- errors.Join(err, errors.New("a reader was kept from a live session"))
+					return
+				}
+			}
+		}()
+		total := 0
 		for {
-			select {
-			case <-stop:
-				stopped <- nil
-				return
-			default:
+			ended, err := s.Reap(ctx, time.Now(), 5000)
+			require.NoError(t, err)
+			require.LessOrEqual(t, len(ended), 5000)
+			if len(ended) == 0 {
+				break
 			}
-			if _, found, err := reader.ByID(ctx, "alive"); err != nil || !found {
-				stopped <- errors.Join(err, errors.New("a reader was kept from a live session"))
-				return
-			}
+			require.Equal(t, fmt.Sprintf("id%d", total+1), ended[0].ID, "the longest dead first")
+			require.Equal(t, session.ReasonExpired, ended[0].Reason)
+			total += len(ended)
 		}
-	}()
-	total := 0
-	for {
-		ended, err := s.Reap(ctx, time.Now(), 5000)
-		require.NoError(t, err)
-		require.LessOrEqual(t, len(ended), 5000)
-		if len(ended) == 0 {
-			break
+		close(stop)
+		require.NoError(t, <-stopped)
+		require.Equal(t, dead, total)
+		for _, limit := range []int{0, -1} {
+			ended, err := s.Reap(ctx, time.Now().Add(24*time.Hour), limit)
+			require.NoError(t, err)
+			require.Empty(t, ended)
+			list, _, err := s.EndedSince(ctx, cursorOf(t, s), limit)
+			require.NoError(t, err)
+			require.Empty(t, list)
 		}
-		require.Equal(t, fmt.Sprintf("id%d", total+1), ended[0].ID, "the longest dead first")
-		require.Equal(t, session.ReasonExpired, ended[0].Reason)
-		total += len(ended)
-	}
-	close(stop)
-	require.NoError(t, <-stopped)
-	require.Equal(t, dead, total)
-	for _, limit := range []int{0, -1} {
-		ended, err := s.Reap(ctx, time.Now().Add(24*time.Hour), limit)
-		require.NoError(t, err)
-		require.Empty(t, ended)
-		list, _, err := s.EndedSince(ctx, cursorOf(t, s), limit)
-		require.NoError(t, err)
-		require.Empty(t, list)
-	}
+	})
 }
 
 // An in-memory database, opened as the package comment says.

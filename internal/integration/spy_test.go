@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/jackc/pgx/v5/stdlib"
 	"modernc.org/sqlite"
 )
 
@@ -59,7 +60,12 @@ func (s *spy) note(query string, args []driver.NamedValue) error {
 	return nil
 }
 
-func (s *spy) Driver() driver.Driver { return &sqlite.Driver{} }
+func (s *spy) Driver() driver.Driver {
+	if isPostgres(s.dsn) {
+		return stdlib.GetDefaultDriver()
+	}
+	return &sqlite.Driver{}
+}
 
 func (s *spy) Connect(context.Context) (driver.Conn, error) {
 	c, err := s.Driver().Open(s.dsn)

@@ -34,18 +34,14 @@ func bareDSN(file string) string {
 	return dsn
 }
 
-func openDSN(t testing.TB, dsn string) *sql.DB {
-	t.Helper()
-	db, err := sql.Open("sqlite", dsn)
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = db.Close() })
-	return db
-}
-
 // sessionsOn returns a migrated session store.
 func sessionsOn(t testing.TB, db *sql.DB) *sessionsql.Store {
 	t.Helper()
-	s, err := sessionsql.New(db, sessionsql.SQLite)
+	dialect := sessionsql.SQLite
+	if onPostgres(db) {
+		dialect = sessionsql.PostgreSQL
+	}
+	s, err := sessionsql.New(db, dialect)
 	require.NoError(t, err)
 	require.NoError(t, s.Migrate(t.Context()))
 	return s
@@ -54,7 +50,11 @@ func sessionsOn(t testing.TB, db *sql.DB) *sessionsql.Store {
 // accountsOn returns a migrated account store.
 func accountsOn(t testing.TB, db *sql.DB) *accountsql.Store {
 	t.Helper()
-	s, err := accountsql.New(db, accountsql.SQLite)
+	dialect := accountsql.SQLite
+	if onPostgres(db) {
+		dialect = accountsql.PostgreSQL
+	}
+	s, err := accountsql.New(db, dialect)
 	require.NoError(t, err)
 	require.NoError(t, s.Migrate(t.Context()))
 	return s
