@@ -7,7 +7,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatewire/gatewire/session"
-	sessionsql "github.com/gatewire/gatewire/session/sqlstore"
 )
 
 // Eight handles open a database that is empty and migrate it at once.
@@ -77,11 +76,11 @@ func TestMigrateIsAllOrNothing(t *testing.T) {
 		db := openDSN(t, dsn)
 		_, err := db.Exec(`CREATE TABLE gatewire_session_epochs (in_the_way INTEGER)`)
 		require.NoError(t, err)
-		dialect, count := sessionsql.SQLite, `SELECT COUNT(*) FROM sqlite_master WHERE name = 'gatewire_sessions'`
+		count := `SELECT COUNT(*) FROM sqlite_master WHERE name = 'gatewire_sessions'`
 		if onPostgres(db) {
-			dialect, count = sessionsql.PostgreSQL, `SELECT COUNT(to_regclass('gatewire_sessions'))`
+			count = `SELECT COUNT(to_regclass('gatewire_sessions'))`
 		}
-		s, err := sessionsql.New(db, dialect)
+		s, err := newSessions(db)
 		require.NoError(t, err)
 		require.ErrorContains(t, s.Migrate(t.Context()), "0001_sessions.sql")
 		var n int

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"strings"
 	"sync"
 	"testing"
 
@@ -31,6 +32,18 @@ func openSpy(t testing.TB, dsn string) (*spy, *sql.DB) {
 	db := sql.OpenDB(s)
 	t.Cleanup(func() { _ = db.Close() })
 	return s, db
+}
+
+// sent counts the statements so far that begin like this.
+func (s *spy) sent(prefix string) (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, st := range s.seen {
+		if strings.HasPrefix(st.query, prefix) {
+			n++
+		}
+	}
+	return n
 }
 
 // during returns the statements that f sends.

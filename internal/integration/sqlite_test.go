@@ -34,29 +34,49 @@ func bareDSN(file string) string {
 	return dsn
 }
 
+func newSessions(db *sql.DB) (*sessionsql.Store, error) {
+	if onPostgres(db) {
+		return sessionsql.New(db, sessionsql.PostgreSQL)
+	}
+	return sessionsql.New(db, sessionsql.SQLite)
+}
+
+func newAccounts(db *sql.DB) (*accountsql.Store, error) {
+	if onPostgres(db) {
+		return accountsql.New(db, accountsql.PostgreSQL)
+	}
+	return accountsql.New(db, accountsql.SQLite)
+}
+
 // sessionsOn returns a migrated session store.
 func sessionsOn(t testing.TB, db *sql.DB) *sessionsql.Store {
 	t.Helper()
-	dialect := sessionsql.SQLite
-	if onPostgres(db) {
-		dialect = sessionsql.PostgreSQL
-	}
-	s, err := sessionsql.New(db, dialect)
-	require.NoError(t, err)
+	s := sessionsOnMigrated(t, db)
 	require.NoError(t, s.Migrate(t.Context()))
+	return s
+}
+
+// sessionsOnMigrated returns a session store on a database that was migrated.
+func sessionsOnMigrated(t testing.TB, db *sql.DB) *sessionsql.Store {
+	t.Helper()
+	s, err := newSessions(db)
+	require.NoError(t, err)
 	return s
 }
 
 // accountsOn returns a migrated account store.
 func accountsOn(t testing.TB, db *sql.DB) *accountsql.Store {
 	t.Helper()
-	dialect := accountsql.SQLite
-	if onPostgres(db) {
-		dialect = accountsql.PostgreSQL
-	}
-	s, err := accountsql.New(db, dialect)
-	require.NoError(t, err)
+	s := accountsOnMigrated(t, db)
 	require.NoError(t, s.Migrate(t.Context()))
+	return s
+}
+
+// accountsOnMigrated returns an account store on a database that was migrated.
+func accountsOnMigrated(t testing.TB, db *sql.DB) *accountsql.Store {
+	t.Helper()
+	s, err := newAccounts(db)
+	require.NoError(t, err)
 	return s
 }
 
