@@ -15,6 +15,14 @@ import (
 	sessionsql "github.com/gatewire/gatewire/session/sqlstore"
 )
 
+// planned is an operation and what the database is to do for it.
+type planned struct {
+	name  string
+	op    func() error
+	wants []string // what the plan must contain
+	scans []string // tables that are small, or read in the order of their key up to a limit
+}
+
 // scans matches a step that reads a whole table, by whatever order.
 var scans = regexp.MustCompile(`SCAN (gatewire_\w+|u|i|e|h)\b`)
 
@@ -63,12 +71,7 @@ func TestS22_SQLiteQueryPlansUseIndexes(t *testing.T) {
 	id := &accounts.ExternalIdentity{Issuer: "https://issuer.example", Subject: "1", UserID: "user-1"}
 	key := jwt.StoredKey{ID: "k1", Algorithm: "ES256", Public: []byte("{}"), Sealed: []byte("x"), Published: now}
 
-	for _, c := range []struct {
-		name  string
-		op    func() error
-		wants []string // what the plan must contain
-		scans []string // tables that are small, or read in the order of their key up to a limit
-	}{
+	for _, c := range []planned{
 		{"Create", func() error { return s.Create(ctx, rec, 0) },
 			[]string{"INDEX gatewire_session_ended_id (id=?)", "INDEX gatewire_session_ended_key (key=?)", "gatewire_session_epochs USING"}, nil},
 		{"Load", func() error { _, _, err := s.Load(ctx, rec.Key); return err },
@@ -106,6 +109,111 @@ func TestS22_SQLiteQueryPlansUseIndexes(t *testing.T) {
 				require.Contains(t, c.scans, m[1], plan)
 			}
 			require.NotContains(t, c.scans, "gatewire_sessions")
+		})
+	}
+}
+
+// explainPostgres is explain for PostgreSQL. generic asks for the plan that is
+// made without looking at the values, which the server may choose for a
+// statement it has seen often.
+func explainPostgres(t *testing.T, s *spy, generic bool, op func()) string {
+	t.Helper()
+	sent := s.during(op)
+	require.NotEmpty(t, sent)
+	db := openDSN(t, s.dsn)
+	db.SetMaxOpenConns(1)
+	_, err := db.Exec(`SET plan_cache_mode = force_generic_plan`)
+	require.NoError(t, err)
+	var plan strings.Builder
+	for i, st := range sent {
+		if st.query == "COMMIT" || strings.HasPrefix(st.query, "SELECT pg_advisory") {
+			continue
+		}
+		explain, args := "EXPLAIN (COSTS OFF) "+st.query, make([]any, len(st.args))
+		for i, a := range st.args {
+			args[i] = a.Value
+		}
+		if generic {
+			_, err := db.Exec(fmt.Sprintf("PREPARE q%d AS %s", i, st.query))
+			require.NoError(t, err, st.query)
+			explain = fmt.Sprintf("EXPLAIN (COSTS OFF) EXECUTE q%d", i)
+			if len(args) > 0 {
+				explain += "(NULL" + strings.Repeat(", NULL", len(args)-1) + ")"
+			}
+			args = nil
+		}
+		rows, err := db.Query(explain, args...)
+		require.NoError(t, err, st.query)
+		for rows.Next() {
+			var line string
+			require.NoError(t, rows.Scan(&line))
+			fmt.Fprintln(&plan, strings.TrimSpace(line))
+		}
+		require.NoError(t, rows.Err())
+		require.NoError(t, rows.Close())
+	}
+	return plan.String()
+}
+
+func TestS22_PostgresQueryPlansUseIndexes(t *testing.T) {
+	for name, generic := range map[string]bool{"custom": false, "generic": true} {
+		t.Run(name, func(t *testing.T) {
+			dsn := postgresDSN(t)
+			spy, db := openSpy(t, dsn)
+			s, a := sessionsOn(t, db), accountsOn(t, db)
+			ctx, now := t.Context(), time.Now()
+			require.NoError(t, manySessions(db, 30000, "'u' || (i % 3000)", "1000000000000000000"))
+			for _, q := range []string{
+				`INSERT INTO gatewire_session_ended SELECT i, 'e' || i, CAST('e' || i AS BYTEA), 'u' || i, 'x', i FROM generate_series(1, 30000) AS i`,
+				`UPDATE gatewire_session_head SET seq = 30000`,
+				`INSERT INTO gatewire_session_epochs SELECT 'u' || i, i FROM generate_series(1, 30000) AS i`,
+				`INSERT INTO gatewire_users SELECT 'id' || i, '', 'e' || i, TRUE, '', '', 0, '', FALSE, '[]', '[]' FROM generate_series(1, 30000) AS i`,
+				`INSERT INTO gatewire_identities SELECT 'issuer', i, 'id' || i, '', 0 FROM generate_series(1, 30000) AS i`,
+				`ANALYZE`,
+			} {
+				_, err := db.Exec(q)
+				require.NoError(t, err)
+			}
+			cursor := cursorOf(t, s)
+			rec := record("s", "u1")
+			id := &accounts.ExternalIdentity{Issuer: "https://issuer.example", Subject: "1", UserID: "user-1"}
+			for _, c := range []planned{
+				{"Create", func() error { return s.Create(ctx, rec, session.AnyEpoch-1) }, []string{
+					"Index Only Scan using gatewire_session_ended_id on", "Index Only Scan using gatewire_session_ended_key on", "using gatewire_session_epochs_pkey on"}, nil},
+				{"Load", func() error { _, _, err := s.Load(ctx, rec.Key); return err }, []string{"Index Scan using gatewire_sessions_key_key on"}, nil},
+				{"ByID", func() error { _, _, err := s.ByID(ctx, "s"); return err }, []string{"Index Scan using gatewire_sessions_pkey on"}, nil},
+				{"Touch", func() error { return s.Touch(ctx, rec.Key, now.Add(time.Minute), now.Add(time.Hour)) }, []string{"using gatewire_sessions_key_key on"}, nil},
+				{"Replace", func() error { return s.Replace(ctx, keyOf("id1"), rec, 1) }, []string{"using gatewire_sessions_key_key on"}, nil},
+				{"ListUser", func() error { _, err := s.ListUser(ctx, "u1"); return err }, []string{"gatewire_sessions_user"}, nil},
+				{"Epoch", func() error { _, err := s.Epoch(ctx, "u1"); return err }, []string{"gatewire_session_epochs_pkey"}, nil},
+				{"EndedSince", func() error { _, _, err := s.EndedSince(ctx, cursor, 10); return err }, []string{"gatewire_session_ended_pkey"}, nil},
+				{"End", func() error { _, err := s.End(ctx, "id5", session.ReasonSignedOut, now); return err }, []string{"using gatewire_sessions_pkey on"}, nil},
+				{"EndUser", func() error { _, err := s.EndUser(ctx, "u1", "s", session.ReasonRevoked, now); return err }, []string{"gatewire_sessions_user"}, nil},
+				{"Reap", func() error { _, err := s.Reap(ctx, now.Add(31*time.Minute), 10); return err },
+					[]string{"using gatewire_sessions_dies on", "gatewire_session_ended_pkey"}, nil},
+				{"CreateUser", func() error { return a.CreateUser(ctx, user(1), id) }, []string{"gatewire_identities_pkey"}, nil},
+				{"UserByID", func() error { _, _, err := a.UserByID(ctx, "user-1"); return err }, []string{"gatewire_users_pkey"}, nil},
+				{"UserByEmail", func() error { _, _, err := a.UserByEmail(ctx, "u1@example.com"); return err }, []string{"gatewire_users_email_key_key"}, nil},
+				{"UserByIdentity", func() error { _, _, err := a.UserByIdentity(ctx, id.Issuer, "1"); return err },
+					[]string{"gatewire_identities_pkey", "gatewire_users_pkey"}, nil},
+				{"SetPassword", func() error { return a.SetPassword(ctx, "user-1", "hash-0", "hash-1") }, []string{"gatewire_users_pkey"}, nil},
+			} {
+				t.Run(c.name, func(t *testing.T) {
+					plan := explainPostgres(t, spy, generic, func() {
+						if err := c.op(); c.name != "Create" && c.name != "Replace" {
+							require.NoError(t, err)
+						}
+					})
+					for _, want := range c.wants {
+						require.Contains(t, plan, want)
+					}
+					for line := range strings.Lines(plan) { // the head is one row
+						if strings.Contains(line, "Seq Scan on ") && !strings.Contains(line, "gatewire_session_head") {
+							t.Errorf("a whole table is read:\n%s", plan)
+						}
+					}
+				})
+			}
 		})
 	}
 }

@@ -98,7 +98,7 @@ var postgresEnding = endingQueries{
 		logEnded + `CAST(?1 AS BIGINT) + 1, id, key, user_id, CAST(?2 AS TEXT), CAST(?3 AS BIGINT) FROM gone` + loggedEnded,
 	user: `WITH gone AS (DELETE FROM gatewire_sessions WHERE user_id = ?4 AND id <> ?5 RETURNING id, key, user_id, created) ` +
 		logEnded + `CAST(?1 AS BIGINT) + ROW_NUMBER() OVER (ORDER BY created), id, key, user_id, CAST(?2 AS TEXT), CAST(?3 AS BIGINT) FROM gone` + loggedEnded,
-	dead: `WITH dead AS MATERIALIZED (SELECT id FROM gatewire_sessions WHERE dies <= ?4 ORDER BY dies LIMIT ?5 FOR UPDATE),
-		gone AS (DELETE FROM gatewire_sessions WHERE id IN (SELECT id FROM dead) RETURNING id, key, user_id, dies) ` +
+	dead: `WITH gone AS (DELETE FROM gatewire_sessions WHERE id = ANY (ARRAY(
+			SELECT id FROM gatewire_sessions WHERE dies <= ?4 ORDER BY dies LIMIT ?5 FOR UPDATE)) RETURNING id, key, user_id, dies) ` +
 		logEnded + `CAST(?1 AS BIGINT) + ROW_NUMBER() OVER (ORDER BY dies), id, key, user_id, CAST(?2 AS TEXT), CAST(?3 AS BIGINT) FROM gone` + loggedEnded,
 }
