@@ -9,6 +9,11 @@ command -v npm >/dev/null || want+=(npm)
 if ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null && ! command -v google-chrome >/dev/null; then
 	want+=(chromium)
 fi
+# Tests start servers of their own. The one that Debian's package starts on
+# installation is not used and may be stopped.
+if ! command -v initdb >/dev/null && ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then
+	want+=(postgresql)
+fi
 [ ${#want[@]} -eq 0 ] && exit 0
 
 sudo=

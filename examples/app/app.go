@@ -48,22 +48,24 @@ func newApp(ctx context.Context, cfg config, log *slog.Logger) (_ *app, err erro
 		}
 	}()
 
-	// Stores: one SQLite file for accounts, signing keys and sessions.
-	db, err := openSQLite(cfg.sqliteFile)
+	// Stores: one database for accounts, signing keys and sessions.
+	db, usersDialect, sessionsDialect, err := openDatabase(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
 	a.closers = append(a.closers, db)
-	users, err := usersql.New(db, usersql.SQLite)
+	users, err := usersql.New(db, usersDialect)
 	if err != nil {
 		return nil, err
 	}
-	sessionStore, err := sessionsql.New(db, sessionsql.SQLite)
+	sessionStore, err := sessionsql.New(db, sessionsDialect)
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(users.Migrate(ctx), sessionStore.Migrate(ctx)); err != nil {
-		return nil, fmt.Errorf("DATABASE_URL: %w", err)
+	for _, migrate := range []func(context.Context) error{users.Migrate, sessionStore.Migrate} {
+		if err := migrate(ctx); err != nil {
+			return nil, fmt.Errorf("DATABASE_URL: %w", err)
+		}
 	}
 
 	// Passwords, sessions, tokens.
@@ -130,6 +132,16 @@ func newApp(ctx context.Context, cfg config, log *slog.Logger) (_ *app, err erro
 	}
 	a.Handler = a.gate(hardened(oneLoopbackName(cfg.baseURL, mux)))
 	return a, nil
+}
+
+// openDatabase opens the database of cfg.
+func openDatabase(ctx context.Context, cfg config) (*sql.DB, usersql.Dialect, sessionsql.Dialect, error) {
+	if cfg.postgres != nil {
+		db, err := openPostgres(ctx, cfg.postgres)
+		return db, usersql.PostgreSQL, sessionsql.PostgreSQL, err
+	}
+	db, err := openSQLite(cfg.sqliteFile)
+	return db, usersql.SQLite, sessionsql.SQLite, err
 }
 
 // openSQLite opens file, made with mode 0600 where it is new, or a database in

@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/gatewire/gatewire/jwt"
 	"github.com/gatewire/gatewire/password"
 )
@@ -25,6 +27,7 @@ type config struct {
 	trustedProxies []netip.Prefix
 
 	sqliteFile string           // ":memory:" keeps everything in RAM
+	postgres   *pgx.ConnConfig  // instead of SQLite
 	sealing    jwt.SealingKeys  // zero: generated beside the SQLite file
 	peppers    password.Peppers // zero: none
 
@@ -86,11 +89,17 @@ func readConfig(getenv func(string) string) (config, error) {
 		if strings.ContainsAny(c.sqliteFile, "?#\x00") {
 			fail("DATABASE_URL", "a file name without '?' and '#' is wanted after sqlite:")
 		}
-	case strings.HasPrefix(s, "postgres://"), strings.HasPrefix(s, "postgresql://"), strings.HasPrefix(s, "mysql://"):
-		scheme, _, _ := strings.Cut(s, ":")
-		fail("DATABASE_URL", "%s is not supported yet; use sqlite:FILE", scheme)
+	case strings.HasPrefix(s, "postgres://"), strings.HasPrefix(s, "postgresql://"):
+		if c.postgres, err = parsePostgres(s); err != nil {
+			fail("DATABASE_URL", "%v", err)
+		}
+		if getenv("SECRET_KEYS") == "" {
+			fail("SECRET_KEYS", "required with PostgreSQL, the same on every node: id:base64 of 32 random bytes")
+		}
+	case strings.HasPrefix(s, "mysql://"):
+		fail("DATABASE_URL", "mysql is not supported yet; use sqlite:FILE or postgres://…")
 	default:
-		fail("DATABASE_URL", "want sqlite:FILE or sqlite::memory:")
+		fail("DATABASE_URL", "want sqlite:FILE, sqlite::memory: or postgres://user:password@host/name")
 	}
 	for _, name := range []string{"REDIS_URL", "NATS_URL", "SMTP_URL"} {
 		if getenv(name) != "" {
