@@ -119,6 +119,22 @@ func TestA2_ManyNetworksOnlySlow(t *testing.T) {
 	}
 }
 
+// One account slows within 40 tries, also when a few networks share them.
+func TestA2_OneAccountSlowsWhenNetworksShareTheGuesses(t *testing.T) {
+	for _, networks := range []int{2, 20} {
+		w := newWorld(t)
+		w.browser().register("al@example.com")
+		tries := 0
+		for ; tries <= 40; tries++ {
+			if w.browser(fmt.Sprint("203.0.113.", tries%networks)).login("al@example.com", "wrong").StatusCode == 429 {
+				break
+			}
+		}
+		require.LessOrEqual(t, tries, 40, "%d networks", networks)
+		require.Equal(t, 200, w.browser("198.51.100.1").login("al@example.com", goodPassword).StatusCode, "the owner, elsewhere")
+	}
+}
+
 func TestA2_OneNetworkOverManyAccounts(t *testing.T) {
 	w := newWorld(t, func(o *worldOptions) { o.Limits.PerNetwork = accounts.Limit{Burst: 3, Every: time.Hour} })
 	b := w.browser("203.0.113.1")
