@@ -45,6 +45,8 @@
 // Options.AllowedOrigins alone, except a provider's form_post callback, which its
 // state guards: don't put that one behind a check of Origin. Bodies are read
 // strictly, so that nothing in front of this program can read them in another way.
+// Routes of your own are not checked so: put [session.Manager.Handler] or
+// [http.CrossOriginProtection] around those that change state for a cookie.
 //
 // A store, limiter or hasher that fails is 503. Events and logs hold no secret and
 // no address of mail.
