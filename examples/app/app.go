@@ -39,7 +39,7 @@ type app struct {
 // devPath is where the development provider is mounted.
 const devPath = "/dev/provider"
 
-// newApp wires the library for cfg, whose baseURL and sealing are set.
+// newApp wires the library for cfg, whose baseURL is set.
 func newApp(ctx context.Context, cfg config, log *slog.Logger) (_ *app, err error) {
 	a := &app{}
 	defer func() {
@@ -62,8 +62,16 @@ func newApp(ctx context.Context, cfg config, log *slog.Logger) (_ *app, err erro
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(users.Migrate(ctx), sessionStore.Migrate(ctx)); err != nil {
+	if err = users.Migrate(ctx); err == nil {
+		err = sessionStore.Migrate(ctx)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("DATABASE_URL: %w", err)
+	}
+	if cfg.sealing.IsZero() { // not before it is clear that there is a database
+		if cfg.sealing, err = sealingKeys(cfg.sqliteFile); err != nil {
+			return nil, fmt.Errorf("SECRET_KEYS: %w", err)
+		}
 	}
 
 	// Passwords, sessions, tokens.
@@ -128,7 +136,7 @@ func newApp(ctx context.Context, cfg config, log *slog.Logger) (_ *app, err erro
 	if cfg.local() {
 		mux.HandleFunc("GET /dev/mailbox", mailbox)
 	}
-	a.Handler = a.gate(hardened(oneLoopbackName(cfg.baseURL, mux)))
+	a.Handler = a.gate(hardened(oneLoopbackName(cfg.baseURL, withProblems(mux))))
 	return a, nil
 }
 
