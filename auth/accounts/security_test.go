@@ -773,6 +773,30 @@ func TestNothingSecretIsLogged(t *testing.T) {
 	require.Contains(t, fmt.Sprintf("%v %+v", tokens, tokens.Access), "REDACTED")
 }
 
+// A client can't fill the log with errors by going away.
+func TestClientsThatGoAwayAreNoFailures(t *testing.T) {
+	w := newWorld(t)
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, c := range [][3]string{
+		{"/auth/login", "application/json", `{"email":"al@example.com","password":"wrong"}`},
+		{"/auth/token", "application/x-www-form-urlencoded", "grant_type=refresh_token&refresh_token=x"},
+	} {
+		send := func(ctx context.Context) {
+			r := httptest.NewRequestWithContext(ctx, "POST", c[0], strings.NewReader(c[2]))
+			r.Header.Set("Content-Type", c[1])
+			w.mux.ServeHTTP(httptest.NewRecorder(), r)
+		}
+		before := strings.Count(w.logged.String(), `"level":"ERROR"`)
+		send(gone)
+		require.Equal(t, before, strings.Count(w.logged.String(), `"level":"ERROR"`), c[0])
+		w.users.down.Store(true)
+		send(gone)
+		w.users.down.Store(false)
+		require.Equal(t, before+1, strings.Count(w.logged.String(), `"level":"ERROR"`), "%s: a store that is down is one", c[0])
+	}
+}
+
 // withProvider adds a provider named dev.
 func withProvider(t *testing.T, users ...oidctest.User) (func(*worldOptions), *oidctest.Provider) {
 	t.Helper()

@@ -168,6 +168,7 @@ func openSQLite(file string) (*sql.DB, error) {
 // signInProviders returns the configured providers and their buttons. Without
 // any, and on loopback alone, it mounts the development provider on mux.
 func signInProviders(cfg config, mux *http.ServeMux) (providers []*oidc.Provider, buttons []button, err error) {
+	buttons = []button{} // the page wants a list
 	add := func(name, label string, p *oidc.Provider) {
 		p.Name = name
 		providers = append(providers, p)
