@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -39,20 +40,22 @@ func TestSlowBodyIsCutOff(t *testing.T) {
 		go func() { _ = server.Serve(listener) }()
 		client, conn := net.Pipe()
 		listener <- conn
-		go func() { _, _ = io.Copy(io.Discard, client) }()
-		go func() {
+		var wg sync.WaitGroup
+		wg.Go(func() { _, _ = io.Copy(io.Discard, client) })
+		wg.Go(func() {
 			_, err := io.WriteString(client, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
 			for err == nil {
 				time.Sleep(time.Second)
 				_, err = client.Write([]byte(" "))
 			}
-		}()
+		})
 		begin := time.Now()
 		require.Error(t, <-ended)
 		require.Less(t, time.Since(begin), time.Minute)
 		_ = client.Close()
 		close(listener)
 		_ = server.Close()
+		wg.Wait()
 	})
 }
 
