@@ -15,7 +15,9 @@
 //	token, err := verifier.Authenticate(request) // or Verify(ctx, raw)
 //
 // A service that only verifies, with keys it has at hand, uses [ParseJWKS] or
-// [NewKey], [StaticKeys] and [NewVerifier].
+// [NewKey], [StaticKeys] and [NewVerifier]. Static keys go out of date when the
+// issuer rotates, as a Ring does every 30 days: the example of [KeySource]
+// fetches the issuer's JWKS again and again.
 //
 // # Security considerations
 //

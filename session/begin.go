@@ -32,7 +32,8 @@ func (m *Manager[D]) Login(w http.ResponseWriter, r *http.Request, userID string
 //   - A session of another user ends (ReasonReplaced); nothing of it is kept.
 //
 // It works with and without Handler around; inside Handler the cookie is set
-// when the response begins. Errors: [ErrEpoch] (see Start.Epoch),
+// when the response begins. Outside, call it before anything is written:
+// net/http drops later headers, and can't tell. Errors: [ErrEpoch] (see Start.Epoch),
 // [ErrHeadersSent], or one that means the store could not tell. After an error
 // nobody new is signed in.
 func (m *Manager[D]) Begin(w http.ResponseWriter, r *http.Request, s Start) (*Session[D], error) {

@@ -7,6 +7,7 @@
 //
 //	type Data struct{ Cart []string } // what a session carries; struct{} for nothing
 //
+//	// On http://localhost add Cookie: session.Cookie{Insecure: true}, or clients drop the cookie.
 //	sessions, err := session.New[Data](session.NewMemoryStore(nil), &session.Options{TrustedOrigins: []string{"https://app.example"}})
 //	if err != nil { … }
 //	defer sessions.Close()

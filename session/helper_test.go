@@ -162,6 +162,8 @@ type faulty struct {
 	mu    sync.Mutex
 	down  map[string]bool // by method, "" for all
 	calls map[string]int
+
+	before func(context.Context) // when set, called before every step
 }
 
 func newFaulty() *faulty {
@@ -181,6 +183,9 @@ func (f *faulty) count(method string) int {
 }
 
 func (f *faulty) call(ctx context.Context, method string) error {
+	if f.before != nil {
+		f.before(ctx)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.calls[method]++

@@ -90,6 +90,57 @@ func TestS6_IdleAndAbsolute(t *testing.T) {
 			require.False(t, alive)
 		})
 	})
+	// The reaper has not been there yet, so the record still is.
+	for name, step := range map[string]func(t *testing.T, m *manager, w http.ResponseWriter, r *http.Request, id string){
+		"Authenticate": func(t *testing.T, m *manager, _ http.ResponseWriter, r *http.Request, _ string) {
+			_, err := m.Authenticate(r)
+			require.ErrorIs(t, err, session.ErrInvalid)
+		},
+		"Renew": func(t *testing.T, m *manager, w http.ResponseWriter, r *http.Request, _ string) {
+			require.ErrorIs(t, m.Renew(w, r), session.ErrInvalid)
+		},
+		"Begin": func(t *testing.T, m *manager, w http.ResponseWriter, r *http.Request, id string) {
+			s, err := m.Begin(w, r, session.Start{UserID: "u1"})
+			require.NoError(t, err)
+			require.NotEqual(t, id, s.ID())
+		},
+	} {
+		t.Run("S6 expired within the request, then "+name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newManager(t, nil, session.Options{ReapEvery: -1})
+				b := newBrowser(m)
+				id := b.login(t, "u1").ID()
+				b.do(func(w http.ResponseWriter, r *http.Request) {
+					_, err := m.Authenticate(r)
+					require.NoError(t, err)
+					time.Sleep(time.Hour)
+					step(t, m, w, r, id)
+				})
+				alive, err := m.Alive(t.Context(), id)
+				require.NoError(t, err)
+				require.False(t, alive)
+			})
+		})
+	}
+	t.Run("S6 expired before a change is run again", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			store := session.NewMemoryStore(nil)
+			m := newManager(t, store, session.Options{ReapEvery: -1})
+			b := newBrowser(m)
+			id := b.login(t, "u1").ID()
+			resp := b.do(func(_ http.ResponseWriter, r *http.Request) {
+				require.NoError(t, m.Update(r.Context(), increment))
+				rec, _, err := store.ByID(r.Context(), id)
+				require.NoError(t, err)
+				require.NoError(t, store.Replace(r.Context(), rec.Key, rec, rec.Rev))
+				time.Sleep(time.Hour)
+			})
+			require.Equal(t, http.StatusConflict, resp.StatusCode)
+			rec, _, err := store.ByID(t.Context(), id)
+			require.NoError(t, err)
+			require.Empty(t, rec.Data)
+		})
+	})
 	t.Run("S6 clock stepped back", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			store := newFaulty()

@@ -254,6 +254,24 @@ func TestS18_UndecodableTokenSession(t *testing.T) {
 	require.Equal(t, rec.Refresh, after.Refresh, "it is not rotated in vain")
 }
 
+func TestJ14_GraceHasAnEndWhateverTheClock(t *testing.T) {
+	store := session.NewMemoryStore(nil)
+	m := newManager(t, store, session.Options{})
+	token, s, err := m.BeginToken(t.Context(), session.Start{UserID: "u1"})
+	require.NoError(t, err)
+	_, _, err = m.Refresh(t.Context(), token.Reveal())
+	require.NoError(t, err)
+	rec, _, err := store.ByID(t.Context(), s.ID())
+	require.NoError(t, err)
+	rec.Refresh.RotatedAt = rec.Refresh.RotatedAt.Add(time.Hour) // a node whose clock was ahead
+	require.NoError(t, store.Replace(t.Context(), rec.Key, rec, rec.Rev))
+	_, _, err = m.Refresh(t.Context(), token.Reveal())
+	require.ErrorIs(t, err, session.ErrRefreshInvalid)
+	alive, err := m.Alive(t.Context(), s.ID())
+	require.NoError(t, err)
+	require.False(t, alive)
+}
+
 func TestRefreshTokenIsRedacted(t *testing.T) {
 	m := newManager(t, nil, session.Options{})
 	token, _, err := m.BeginToken(t.Context(), session.Start{UserID: "u1"})

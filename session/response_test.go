@@ -312,6 +312,21 @@ func TestS15_WriteAfterHeaders(t *testing.T) {
 		b.do(func(_ http.ResponseWriter, r *http.Request) { kept = r })
 		require.ErrorIs(t, m.Update(kept.Context(), increment), session.ErrHeadersSent)
 	})
+	t.Run("S15 while the change is made", func(t *testing.T) {
+		newBrowser(m).do(func(w http.ResponseWriter, r *http.Request) {
+			require.ErrorIs(t, m.Update(r.Context(), func(d *data) error {
+				w.WriteHeader(http.StatusOK)
+				return increment(d)
+			}), session.ErrHeadersSent)
+		})
+	})
+	t.Run("S15 after a panic", func(t *testing.T) {
+		var kept *http.Request
+		require.Panics(t, func() {
+			newBrowser(m).do(func(_ http.ResponseWriter, r *http.Request) { kept = r; panic("boom") })
+		})
+		require.ErrorIs(t, m.Update(kept.Context(), increment), session.ErrHeadersSent)
+	})
 	require.ErrorIs(t, m.Update(t.Context(), increment), session.ErrNoHandler)
 	_, err := m.Get(t.Context())
 	require.ErrorIs(t, err, session.ErrNoHandler)
@@ -493,6 +508,11 @@ func TestS17_StoreDown(t *testing.T) {
 		w := httptest.NewRecorder()
 		require.ErrorIs(t, m.Login(w, b.with(cookie).request(), "u2"), errDown)
 		require.Empty(t, w.Header()["Set-Cookie"])
+		resp := b.with(cookie).do(func(w http.ResponseWriter, r *http.Request) {
+			require.ErrorIs(t, m.Login(w, r, "u2"), errDown)
+			w.WriteHeader(http.StatusBadGateway)
+		})
+		require.Empty(t, resp.Cookies(), "nobody new is signed in")
 	})
 }
 
@@ -539,8 +559,9 @@ func (h *asking) Handle(ctx context.Context, line slog.Record) error {
 
 func (*asking) Enabled(context.Context, slog.Level) bool { return true }
 
-func TestS17_LoggerAndEventsMayAskForTheSession(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) { // a deadlock is reported
+// What runs while the session is locked would otherwise wait for itself.
+func TestS17_StoreLoggerAndEventsMayAskForTheSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		store := newFaulty()
 		log := &asking{Handler: slog.DiscardHandler}
 		events := 0
@@ -550,6 +571,7 @@ func TestS17_LoggerAndEventsMayAskForTheSession(t *testing.T) {
 			events++
 		}})
 		log.m = m
+		store.before = func(ctx context.Context) { _, _ = m.Get(ctx) }
 		b := newBrowser(m)
 		b.login(t, "u1")
 		time.Sleep(5 * time.Minute)
@@ -561,6 +583,7 @@ func TestS17_LoggerAndEventsMayAskForTheSession(t *testing.T) {
 			require.NoError(t, m.Logout(w, r))
 		})
 		require.Equal(t, 3, events)
+		require.Equal(t, http.StatusOK, b.update(t, increment).StatusCode)
 	})
 }
 

@@ -21,6 +21,27 @@
 // [SignIn.Tokens] make a session of it, through one private function that asks
 // whatever else must hold. There is no way to a session around it.
 //
+// # Routes
+//
+// What they take and answer; "?" marks what may be left out:
+//
+//	POST   /auth/register       {"email", "password", "name"?, "mode"?}   201 {"user"}
+//	POST   /auth/login          {"email", "password", "mode"?}            200 {"user"}
+//	GET    /auth/me                                                       200 {"user", "session"}
+//	POST   /auth/password       {"current", "new"}                        204
+//	GET    /auth/sessions                                                 200 {"sessions": […]}
+//	DELETE /auth/sessions/{id}                                            204
+//	POST   /auth/logout, /auth/logout/all                                 204
+//	POST   /auth/session/token  the cookie                                200 {"access_token", "token_type", "expires_in"}
+//	POST   /auth/token          grant_type=refresh_token&refresh_token=…  200 the same and "refresh_token"
+//	POST   /auth/revoke         token=…                                   200
+//	GET    /auth/{provider}/login?return_to=/path                         a page to link to
+//
+// Register and login set the session's cookie. With the mode "token" they set
+// none, and answer the tokens beside the user, for clients that are no browsers.
+// Refusals are problem details (RFC 9457) with a "type" to tell them by, such as
+// "email-taken"; those of /auth/token and /auth/revoke are as in RFC 6749.
+//
 // # Security considerations
 //
 // The session is the root of trust: access tokens are refused here as soon as
@@ -45,6 +66,8 @@
 // Options.AllowedOrigins alone, except a provider's form_post callback, which its
 // state guards: don't put that one behind a check of Origin. Bodies are read
 // strictly, so that nothing in front of this program can read them in another way.
+// Routes of your own are not checked so: put [session.Manager.Handler] or
+// [http.CrossOriginProtection] around those that change state for a cookie.
 //
 // A store, limiter or hasher that fails is 503. Events and logs hold no secret and
 // no address of mail.

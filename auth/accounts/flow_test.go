@@ -1,7 +1,6 @@
 package accounts_test
 
 import (
-	"net/http"
 	"net/url"
 	"strings"
 	"testing"
@@ -342,5 +341,9 @@ func TestCORS(t *testing.T) {
 		a = b.me("Origin", evil)
 		require.Empty(t, a.Header.Get("Access-Control-Allow-Origin"), evil)
 	}
-	require.Equal(t, http.StatusNotFound, newWorld(t).browser().do("OPTIONS", "/nowhere", nil).StatusCode)
+	for _, w := range []*world{w, newWorld(t)} {
+		require.Equal(t, 404, w.browser().do("OPTIONS", "/nowhere", nil).StatusCode)
+		require.Equal(t, 404, w.browser().do("GET", "/auth/none", nil).StatusCode)
+		require.Equal(t, 405, w.browser().do("GET", "/auth/login", nil).StatusCode)
+	}
 }

@@ -20,12 +20,13 @@ func (l Limit) window() time.Duration { return time.Duration(l.Burst) * l.Every 
 // /64s. Only failed sign-ins count; a try whose password is right is given back.
 //
 // Nobody can lock somebody else out: what counts against an account counts per
-// network. PerAccount, over all networks, only slows: used up, each network has
-// what PerAccountSlow leaves it for that account, at the least one try.
+// network. PerAccount, over all networks, only slows: while it is used up, a
+// network is refused that has used up PerAccountSlow for that account as well,
+// so that one which was not there before has a try.
 type Limits struct {
 	PerAccountNetwork Limit // failed sign-ins to one account from one network
 	PerAccount        Limit // failed sign-ins to one account, all networks together
-	PerAccountSlow    Limit // from one network, while PerAccount is used up
+	PerAccountSlow    Limit // failed sign-ins to one account from one network that are let through while PerAccount is used up
 	PerNetwork        Limit // failed sign-ins from one network, all accounts together
 	SignUps           Limit // accounts made from one network
 }
@@ -34,8 +35,8 @@ type Limits struct {
 func DefaultLimits() Limits {
 	return Limits{
 		PerAccountNetwork: Limit{Burst: 30, Every: time.Minute},
-		PerAccount:        Limit{Burst: 100, Every: time.Minute},
-		PerAccountSlow:    Limit{Burst: 3, Every: 5 * time.Minute},
+		PerAccount:        Limit{Burst: 35, Every: time.Minute},
+		PerAccountSlow:    Limit{Burst: 2, Every: 5 * time.Minute},
 		PerNetwork:        Limit{Burst: 200, Every: 300 * time.Millisecond},
 		SignUps:           Limit{Burst: 300, Every: 200 * time.Millisecond},
 	}

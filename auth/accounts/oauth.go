@@ -52,7 +52,7 @@ func (s *Service) failOAuth(w http.ResponseWriter, r *http.Request, err error) {
 	if p.Status < 500 {
 		code = "invalid_request"
 	} else {
-		s.log.ErrorContext(r.Context(), "accounts: a request failed", "method", r.Method, "route", r.Pattern, "error", err)
+		s.logFailure(r, err)
 	}
 	setRetryAfter(w, retryAfter)
 	_ = writeJSON(w, p.Status, oauthError{code, p.Title})

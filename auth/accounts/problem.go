@@ -1,7 +1,9 @@
 package accounts
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"math"
 	"net/http"
 	"strconv"
@@ -21,13 +23,23 @@ func (s *Service) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	p, retryAfter := problemOf(err)
 	if p.Status >= 500 && !errors.Is(err, password.ErrBusy) {
-		s.log.ErrorContext(r.Context(), "accounts: a request failed", "method", r.Method, "route", r.Pattern, "error", err)
+		s.logFailure(r, err)
 	}
 	if p.Status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 	}
 	setRetryAfter(w, retryAfter)
 	p.Write(w)
+}
+
+// logFailure is for what the client is not told. A client that went away is no
+// failure: anybody can do that all day.
+func (s *Service) logFailure(r *http.Request, err error) {
+	level := slog.LevelError
+	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
+		level = slog.LevelDebug
+	}
+	s.log.Log(r.Context(), level, "accounts: a request failed", "method", r.Method, "route", r.Pattern, "error", err)
 }
 
 // sessionGone is for a session or an account that ended while a request of its

@@ -16,20 +16,27 @@ import (
 //	GET    /auth/{provider}/login, /auth/{provider}/callback (POST too), for each provider
 //	GET    /.well-known/jwks.json
 //
-// and OPTIONS /auth/ when there are allowed origins. The routes need nothing
-// around them; a session.Manager's Handler may be.
+// and OPTIONS of the first eleven when there are allowed origins. The routes need
+// nothing around them; a session.Manager's Handler may be.
 func (s *Service) Mount(mux *http.ServeMux) {
-	mux.Handle("POST /auth/register", s.route(s.register))
-	mux.Handle("POST /auth/login", s.route(s.login))
-	mux.Handle("POST /auth/logout", s.route(s.logout))
-	mux.Handle("POST /auth/logout/all", s.route(s.guard(s.logoutAll)))
-	mux.Handle("GET /auth/me", s.route(s.guard(s.me)))
-	mux.Handle("GET /auth/sessions", s.route(s.guard(s.listSessions)))
-	mux.Handle("DELETE /auth/sessions/{id}", s.route(s.guard(s.endSession)))
-	mux.Handle("POST /auth/password", s.route(s.guard(s.changePassword)))
-	mux.Handle("POST /auth/session/token", s.route(s.guard(s.sessionToken)))
-	mux.Handle("POST /auth/token", s.oauth(s.token))
-	mux.Handle("POST /auth/revoke", s.oauth(s.revoke))
+	handle := func(method, path string, h http.Handler) {
+		mux.Handle(method+" "+path, h)
+		if len(s.allowed) > 0 {
+			mux.HandleFunc("OPTIONS "+path, s.preflight)
+		}
+	}
+	handle("POST", "/auth/register", s.route(s.register))
+	handle("POST", "/auth/login", s.route(s.login))
+	handle("POST", "/auth/logout", s.route(s.logout))
+	handle("POST", "/auth/logout/all", s.route(s.guard(s.logoutAll)))
+	handle("GET", "/auth/me", s.route(s.guard(s.me)))
+	handle("GET", "/auth/sessions", s.route(s.guard(s.listSessions)))
+	handle("DELETE", "/auth/sessions/{id}", s.route(s.guard(s.endSession)))
+	handle("POST", "/auth/password", s.route(s.guard(s.changePassword)))
+	handle("POST", "/auth/session/token", s.route(s.guard(s.sessionToken)))
+	handle("POST", "/auth/token", s.oauth(s.token))
+	handle("POST", "/auth/revoke", s.oauth(s.revoke))
+	// What follows is for pages to go to, not to fetch.
 	for _, login := range s.logins {
 		mux.Handle("GET "+login.Path()+"/login", login)
 		mux.Handle("GET "+login.Path()+"/callback", login)
@@ -37,9 +44,6 @@ func (s *Service) Mount(mux *http.ServeMux) {
 		mux.Handle("POST "+login.Path()+"/callback", login)
 	}
 	mux.Handle("GET /.well-known/jwks.json", s.ring.Handler())
-	if len(s.allowed) > 0 {
-		mux.HandleFunc("OPTIONS /auth/", s.preflight)
-	}
 }
 
 // Handler serves the routes of [Service.Mount].

@@ -119,6 +119,22 @@ func TestA2_ManyNetworksOnlySlow(t *testing.T) {
 	}
 }
 
+// One account slows within 40 tries, also when a few networks share them.
+func TestA2_OneAccountSlowsWhenNetworksShareTheGuesses(t *testing.T) {
+	for _, networks := range []int{2, 20} {
+		w := newWorld(t)
+		w.browser().register("al@example.com")
+		tries := 0
+		for ; tries <= 40; tries++ {
+			if w.browser(fmt.Sprint("203.0.113.", tries%networks)).login("al@example.com", "wrong").StatusCode == 429 {
+				break
+			}
+		}
+		require.LessOrEqual(t, tries, 40, "%d networks", networks)
+		require.Equal(t, 200, w.browser("198.51.100.1").login("al@example.com", goodPassword).StatusCode, "the owner, elsewhere")
+	}
+}
+
 func TestA2_OneNetworkOverManyAccounts(t *testing.T) {
 	w := newWorld(t, func(o *worldOptions) { o.Limits.PerNetwork = accounts.Limit{Burst: 3, Every: time.Hour} })
 	b := w.browser("203.0.113.1")
@@ -755,6 +771,30 @@ func TestNothingSecretIsLogged(t *testing.T) {
 	}
 	tokens := accounts.Tokens{}
 	require.Contains(t, fmt.Sprintf("%v %+v", tokens, tokens.Access), "REDACTED")
+}
+
+// A client can't fill the log with errors by going away.
+func TestClientsThatGoAwayAreNoFailures(t *testing.T) {
+	w := newWorld(t)
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, c := range [][3]string{
+		{"/auth/login", "application/json", `{"email":"al@example.com","password":"wrong"}`},
+		{"/auth/token", "application/x-www-form-urlencoded", "grant_type=refresh_token&refresh_token=x"},
+	} {
+		send := func(ctx context.Context) {
+			r := httptest.NewRequestWithContext(ctx, "POST", c[0], strings.NewReader(c[2]))
+			r.Header.Set("Content-Type", c[1])
+			w.mux.ServeHTTP(httptest.NewRecorder(), r)
+		}
+		before := strings.Count(w.logged.String(), `"level":"ERROR"`)
+		send(gone)
+		require.Equal(t, before, strings.Count(w.logged.String(), `"level":"ERROR"`), c[0])
+		w.users.down.Store(true)
+		send(gone)
+		w.users.down.Store(false)
+		require.Equal(t, before+1, strings.Count(w.logged.String(), `"level":"ERROR"`), "%s: a store that is down is one", c[0])
+	}
 }
 
 // withProvider adds a provider named dev.

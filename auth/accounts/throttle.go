@@ -52,6 +52,17 @@ func (t *tries) take(ctx context.Context, l Limit, parts ...string) (time.Durati
 	return wait, err
 }
 
+// takeAccount takes from what all networks share, and from what each has left
+// when that is used up: a network must wait when both are.
+func (t *tries) takeAccount(ctx context.Context, account, network string) (time.Duration, error) {
+	own, err := t.take(ctx, t.s.limits.PerAccountSlow, "account-slow", account, network)
+	if err != nil {
+		return 0, err
+	}
+	all, err := t.take(ctx, t.s.limits.PerAccount, "account", account)
+	return min(own, all), err
+}
+
 // giveBack is for an attempt that was no guess. It goes on when the client went
 // away; failing costs a try.
 func (t *tries) giveBack(ctx context.Context) {
@@ -75,9 +86,7 @@ func (s *Service) guess(ctx context.Context, account string, c Client) (*tries, 
 		wait, err = t.take(ctx, s.limits.PerNetwork, "network", network)
 	}
 	if err == nil && wait == 0 {
-		if wait, err = t.take(ctx, s.limits.PerAccount, "account", account); err == nil && wait > 0 {
-			wait, err = t.take(ctx, s.limits.PerAccountSlow, "account-slow", account, network)
-		}
+		wait, err = t.takeAccount(ctx, account, network)
 	}
 	if err == nil && wait == 0 {
 		return t, nil

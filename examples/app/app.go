@@ -39,7 +39,7 @@ type app struct {
 // devPath is where the development provider is mounted.
 const devPath = "/dev/provider"
 
-// newApp wires the library for cfg, whose baseURL and sealing are set.
+// newApp wires the library for cfg, whose baseURL is set.
 func newApp(ctx context.Context, cfg config, log *slog.Logger) (_ *app, err error) {
 	a := &app{}
 	defer func() {
@@ -62,9 +62,15 @@ func newApp(ctx context.Context, cfg config, log *slog.Logger) (_ *app, err erro
 	if err != nil {
 		return nil, err
 	}
-	for _, migrate := range []func(context.Context) error{users.Migrate, sessionStore.Migrate} {
-		if err := migrate(ctx); err != nil {
-			return nil, fmt.Errorf("DATABASE_URL: %w", err)
+	if err = users.Migrate(ctx); err == nil {
+		err = sessionStore.Migrate(ctx)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("DATABASE_URL: %w", err)
+	}
+	if cfg.sealing.IsZero() { // not before it is clear that there is a database
+		if cfg.sealing, err = sealingKeys(cfg.sqliteFile); err != nil {
+			return nil, fmt.Errorf("SECRET_KEYS: %w", err)
 		}
 	}
 
@@ -130,7 +136,7 @@ func newApp(ctx context.Context, cfg config, log *slog.Logger) (_ *app, err erro
 	if cfg.local() {
 		mux.HandleFunc("GET /dev/mailbox", mailbox)
 	}
-	a.Handler = a.gate(hardened(oneLoopbackName(cfg.baseURL, mux)))
+	a.Handler = a.gate(hardened(oneLoopbackName(cfg.baseURL, withProblems(mux))))
 	return a, nil
 }
 
@@ -172,6 +178,7 @@ func openSQLite(file string) (*sql.DB, error) {
 // signInProviders returns the configured providers and their buttons. Without
 // any, and on loopback alone, it mounts the development provider on mux.
 func signInProviders(cfg config, mux *http.ServeMux) (providers []*oidc.Provider, buttons []button, err error) {
+	buttons = []button{} // the page wants a list
 	add := func(name, label string, p *oidc.Provider) {
 		p.Name = name
 		providers = append(providers, p)

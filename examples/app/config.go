@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -80,6 +81,10 @@ func readConfig(getenv func(string) string) (config, error) {
 			fail("TRUSTED_PROXIES", "%q is not a CIDR, as 10.0.0.0/8", s)
 			continue
 		}
+		if prefix.Addr().Is4In6() { // would match nothing: addresses are compared as IPv4
+			fail("TRUSTED_PROXIES", "%q: write IPv4 as IPv4, as 10.0.0.0/8", s)
+			continue
+		}
 		c.trustedProxies = append(c.trustedProxies, prefix.Masked())
 	}
 
@@ -115,6 +120,8 @@ func readConfig(getenv func(string) string) (config, error) {
 	if s := getenv("PASSWORD_PEPPERS"); s != "" {
 		if c.peppers, err = password.ParsePeppers(s); err != nil {
 			fail("PASSWORD_PEPPERS", "%v", err)
+		} else if c.peppers.IsZero() {
+			fail("PASSWORD_PEPPERS", "blank: want id:base64, or unset it")
 		}
 	}
 
@@ -156,30 +163,40 @@ func readOIDC(getenv func(string) string, fail func(name, format string, args ..
 	return &c
 }
 
-// parseOrigin returns the serialised origin (RFC 6454 section 6.2) of s, which
-// must be nothing but an origin; a trailing slash is forgiven. Plain http is
-// for loopback only.
+// parseOrigin returns the origin of s as browsers write it (RFC 6454 section
+// 6.2), since it is compared with what they send. s must be nothing but an
+// origin; a trailing slash is forgiven. Plain http is for loopback only.
 func parseOrigin(s string) (string, error) {
 	u, err := url.Parse(s)
-	if err != nil || u.Host == "" || u.Hostname() == "" {
+	if err != nil || u.Hostname() == "" {
 		return "", errors.New("want an origin, as https://app.example")
 	}
 	if u.Scheme != "https" && u.Scheme != "http" {
 		return "", fmt.Errorf("%q: want https or http", u.Redacted())
 	}
-	if u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.ForceQuery || (u.Path != "" && u.Path != "/") {
+	if u.User != nil || strings.ContainsAny(s, "?#") || (u.Path != "" && u.Path != "/") {
 		return "", fmt.Errorf("%q: want scheme and host alone, as https://app.example", u.Redacted())
+	}
+	host := strings.ToLower(u.Hostname())
+	if ip, err := netip.ParseAddr(host); err == nil && ip.Is6() && ip.Zone() == "" {
+		host = "[" + ip.String() + "]"
+	} else if strings.Trim(host, "abcdefghijklmnopqrstuvwxyz0123456789-._") != "" {
+		return "", fmt.Errorf("%q: the host has characters that browsers don't send; write xn--… for others than ASCII", u.Redacted())
 	}
 	if u.Scheme == "http" && !isLoopback(u.Hostname()) {
 		return "", fmt.Errorf("%q: plain http is for loopback only, use https", u.Redacted())
 	}
-	host := strings.ToLower(u.Host)
-	if u.Scheme == "https" {
-		host = strings.TrimSuffix(host, ":443")
-	} else {
-		host = strings.TrimSuffix(host, ":80")
+	if !strings.HasSuffix(u.Host, ":") && u.Port() == "" {
+		return u.Scheme + "://" + host, nil
 	}
-	return u.Scheme + "://" + host, nil
+	port, err := strconv.ParseUint(u.Port(), 10, 16)
+	switch {
+	case err != nil || port == 0:
+		return "", fmt.Errorf("%q: want a port of 1 to 65535, or none", u.Redacted())
+	case u.Scheme == "https" && port == 443, u.Scheme == "http" && port == 80:
+		return u.Scheme + "://" + host, nil
+	}
+	return fmt.Sprintf("%s://%s:%d", u.Scheme, host, port), nil
 }
 
 // isLoopback reports whether host names this machine alone.

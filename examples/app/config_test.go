@@ -62,6 +62,13 @@ func TestBadConfiguration(t *testing.T) {
 		"base URL with user":  {[]string{"BASE_URL", "https://u:" + secret + "@a.example/x"}, "BASE_URL: "},
 		"base URL http":       {[]string{"BASE_URL", "http://a.example"}, "use https"},
 		"base URL no scheme":  {[]string{"BASE_URL", "a.example"}, "BASE_URL: "},
+		"base URL port":       {[]string{"BASE_URL", "https://a.example:99999"}, "BASE_URL: \"https://a.example:99999\": want a port"},
+		"base URL half port":  {[]string{"BASE_URL", "https://a.example:"}, "want a port"},
+		"base URL fragment":   {[]string{"BASE_URL", "https://a.example#"}, "want scheme and host alone"},
+		"base URL Unicode":    {[]string{"BASE_URL", "https://bücher.example"}, "xn--"},
+		"origin wildcard":     {[]string{"ALLOWED_ORIGINS", "https://*.a.example"}, "ALLOWED_ORIGINS: "},
+		"proxy mapped":        {[]string{"TRUSTED_PROXIES", "::ffff:10.0.0.0/104"}, "TRUSTED_PROXIES: "},
+		"blank pepper":        {[]string{"PASSWORD_PEPPERS", " "}, "PASSWORD_PEPPERS: blank"},
 		"origin star":         {[]string{"ALLOWED_ORIGINS", "*"}, "ALLOWED_ORIGINS: "},
 		"origin null":         {[]string{"ALLOWED_ORIGINS", "null"}, "ALLOWED_ORIGINS: "},
 		"proxy address":       {[]string{"TRUSTED_PROXIES", "10.0.0.1"}, "TRUSTED_PROXIES: \"10.0.0.1\" is not a CIDR"},
@@ -77,7 +84,7 @@ func TestBadConfiguration(t *testing.T) {
 		"redis":               {[]string{"REDIS_URL", "redis://" + secret}, "REDIS_URL: not supported yet"},
 		"nats":                {[]string{"NATS_URL", "nats://" + secret}, "NATS_URL: not supported yet"},
 		"smtp":                {[]string{"SMTP_URL", "smtp://" + secret}, "SMTP_URL: not supported yet"},
-		"short key":           {[]string{"SECRET_KEYS", "k1:" + secret}, "SECRET_KEYS: jwt: sealing keys: key 1 (k1)"},
+		"short key":           {[]string{"SECRET_KEYS", "k1:" + secret}, "SECRET_KEYS: jwt: sealing keys: key 1"},
 		"pepper without id":   {[]string{"PASSWORD_PEPPERS", secret}, "PASSWORD_PEPPERS: "},
 		"google half":         {[]string{"GOOGLE_CLIENT_SECRET", secret}, "GOOGLE_CLIENT_ID: required"},
 		"google other half":   {[]string{"GOOGLE_CLIENT_ID", "id"}, "GOOGLE_CLIENT_SECRET: required"},
@@ -94,6 +101,22 @@ func TestBadConfiguration(t *testing.T) {
 	}
 	_, err := readConfig(env("ADDR", "x", "REDIS_URL", "x", "LOG_LEVEL", "x"))
 	require.Len(t, strings.Split(err.Error(), "\n"), 3, "all mistakes at once, a line each")
+}
+
+// Origins are compared with what browsers send.
+func TestOriginsAreAsBrowsersWriteThem(t *testing.T) {
+	for in, want := range map[string]string{
+		"http://127.0.0.1:80":            "http://127.0.0.1",
+		"http://[::1]:80":                "http://[::1]",
+		"http://[0:0:0:0:0:0:0:1]:08080": "http://[::1]:8080",
+		"https://A.example:443/":         "https://a.example",
+		"https://a.example:80":           "https://a.example:80",
+		"https://xn--bcher-kva.example":  "https://xn--bcher-kva.example",
+	} {
+		got, err := parseOrigin(in)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	}
 }
 
 func TestKeyFileIsMadeOnce(t *testing.T) {

@@ -77,3 +77,36 @@ func TestMalformedVariableStopsTheProgram(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, left, "nothing is written before the configuration is good")
 }
+
+// What can't be a database is said of DATABASE_URL, on one line, and gets no key.
+func TestBadDatabaseStopsTheProgram(t *testing.T) {
+	name, err := binary()
+	require.NoError(t, err)
+	dir := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "folder"), 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "text"), []byte(strings.Repeat("no database ", 100)), 0o600))
+	for _, file := range []string{"folder", "text", "none/app.db"} {
+		cmd := exec.Command(name)
+		cmd.Dir = dir
+		cmd.Env = []string{"ADDR=127.0.0.1:0", "DATABASE_URL=sqlite:" + file}
+		out, err := cmd.CombinedOutput()
+		require.Error(t, err)
+		require.Regexp(t, `^DATABASE_URL: [^\n]+\n$`, string(out))
+	}
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, left, 2, "no key was made")
+}
+
+func TestUnknownPathsAndMethodsAreProblems(t *testing.T) {
+	p := start(t, "ALLOWED_ORIGINS=https://spa.example")
+	for path, want := range map[string]object{
+		"/auth/none":  {"type": "not-found", "status": 404.0},
+		"/auth/login": {"type": "method-not-allowed", "status": 405.0},
+	} {
+		status, body := call(t, browser(t), "GET", p.url+path, nil)
+		delete(body, "title")
+		require.Equal(t, want, body)
+		require.EqualValues(t, want["status"], status)
+	}
+}

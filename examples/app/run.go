@@ -31,11 +31,8 @@ func run(ctx context.Context, getenv func(string) string, stdout, stderr io.Writ
 	}
 	defer listener.Close()
 	if cfg.baseURL == "" {
-		cfg.baseURL = "http://" + listener.Addr().String()
-	}
-	if cfg.sealing.IsZero() {
-		if cfg.sealing, err = sealingKeys(cfg.sqliteFile); err != nil {
-			return fmt.Errorf("SECRET_KEYS: %w", err)
+		if cfg.baseURL, err = parseOrigin("http://" + listener.Addr().String()); err != nil {
+			return fmt.Errorf("BASE_URL: %w", err)
 		}
 	}
 	a, err := newApp(ctx, cfg, log)
@@ -44,13 +41,7 @@ func run(ctx context.Context, getenv func(string) string, stdout, stderr io.Writ
 	}
 	defer a.Close()
 
-	server := &http.Server{
-		Handler:           a,
-		ReadHeaderTimeout: 5 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}
+	server := newServer(a, log)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	fmt.Fprintf(stdout, "listening on http://%s\n", listener.Addr())
@@ -62,6 +53,19 @@ func run(ctx context.Context, getenv func(string) string, stdout, stderr io.Writ
 	case <-ctx.Done():
 	}
 	return drain(a, server, log)
+}
+
+// newServer bounds how long a client may take to send a request; an upgraded
+// connection is its handler's own and has no deadline.
+func newServer(h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
 }
 
 // drain refuses new work, tells the sockets to move, and waits for what is

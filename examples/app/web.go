@@ -84,7 +84,8 @@ func oneLoopbackName(baseURL string, next http.Handler) http.Handler {
 		host = strings.Trim(host, "[]")
 		navigates := r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/html")
 		if navigates && !strings.EqualFold(r.Host, base.Host) && isLoopback(host) {
-			http.Redirect(w, r, baseURL+r.URL.RequestURI(), http.StatusTemporaryRedirect)
+			to := url.URL{Scheme: base.Scheme, Host: base.Host, Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery}
+			http.Redirect(w, r, to.String(), http.StatusTemporaryRedirect)
 			return
 		}
 		next.ServeHTTP(w, r)
