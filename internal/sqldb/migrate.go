@@ -20,7 +20,7 @@ func (d *DB) Migrate(ctx context.Context, table string) error {
 			return err
 		}
 	}
-	return d.Tx(ctx, "migrate", func(tx *Tx) error {
+	return d.tx(ctx, "migrate", func(ctx context.Context, tx *Tx) error {
 		// Of several processes that start, one migrates and the others wait.
 		if d.Postgres {
 			// IF NOT EXISTS is no help to two that create a table at once.

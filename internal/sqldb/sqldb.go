@@ -18,6 +18,8 @@ const (
 	// retryFor bounds how long one call is tried again when the database says
 	// that another transaction was in the way.
 	retryFor = 10 * time.Second
+	// callFor bounds a whole call to a server, which may be there and not answer.
+	callFor = 15 * time.Second
 	// retryPause is the longest pause between two tries.
 	retryPause = 100 * time.Millisecond
 )
@@ -56,11 +58,21 @@ func (d *DB) retry(ctx context.Context, op string, f func() error) error {
 	}
 }
 
+// bound limits a call over the network. SQLite bounds its own waiting.
+func (d *DB) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	if d.Postgres {
+		return context.WithTimeout(ctx, callFor)
+	}
+	return ctx, func() {}
+}
+
 // Exec runs one statement by itself and returns how many rows it changed.
 func (d *DB) Exec(ctx context.Context, op, query string, args ...any) (n int64, err error) {
 	if err := d.storable(args); err != nil {
 		return 0, d.Wrap(op, err)
 	}
+	ctx, cancel := d.bound(ctx)
+	defer cancel()
 	query = d.text(query)
 	err = d.retry(ctx, op, func() error {
 		n, err = affected(d.DB.ExecContext(ctx, query, args...))
@@ -74,6 +86,8 @@ func (d *DB) Row(ctx context.Context, op, query string, args, dest []any) (found
 	if d.storable(args) != nil {
 		return false, nil // nothing by this name can be there
 	}
+	ctx, cancel := d.bound(ctx)
+	defer cancel()
 	query = d.text(query)
 	err = d.retry(ctx, op, func() error {
 		err := d.DB.QueryRowContext(ctx, query, args...).Scan(dest...)
@@ -92,6 +106,8 @@ func (d *DB) Rows(ctx context.Context, op, query string, args []any, reset func(
 		reset()
 		return nil
 	}
+	ctx, cancel := d.bound(ctx)
+	defer cancel()
 	query = d.text(query)
 	return d.retry(ctx, op, func() error {
 		reset()

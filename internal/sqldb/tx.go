@@ -22,7 +22,13 @@ type Tx struct {
 // COMMITTED, whatever the server's default: each statement sees what was
 // committed before it began, so what f reads after a lock is true while the
 // lock is held. (A snapshot taken before the lock would not be.)
-func (d *DB) Tx(ctx context.Context, op string, f func(*Tx) error) error {
+func (d *DB) Tx(ctx context.Context, op string, f func(context.Context, *Tx) error) error {
+	ctx, cancel := d.bound(ctx)
+	defer cancel()
+	return d.tx(ctx, op, f)
+}
+
+func (d *DB) tx(ctx context.Context, op string, f func(context.Context, *Tx) error) error {
 	var o *sql.TxOptions
 	if d.Postgres {
 		o = &sql.TxOptions{Isolation: sql.LevelReadCommitted}
@@ -33,7 +39,7 @@ func (d *DB) Tx(ctx context.Context, op string, f func(*Tx) error) error {
 			return err
 		}
 		defer func() { _ = tx.Rollback() }() // after Commit it does nothing
-		switch err := f(&Tx{d, tx}); {
+		switch err := f(ctx, &Tx{d, tx}); {
 		case err == ErrUnchanged:
 			return nil
 		case err != nil:

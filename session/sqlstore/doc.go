@@ -17,15 +17,39 @@
 //   - transactions begin IMMEDIATE: the write lock is taken at the start.
 //
 // The store is also correct without them: what SQLite answers with "busy" or
-// "locked" is tried again for up to ten seconds. SQLite must be 3.31 or later.
+// "locked" is tried again for up to ten seconds. SQLite must be 3.35 or later.
 //
 // An in-memory database belongs to one connection. Give the pool exactly one
 // that is never closed: SetMaxOpenConns(1), SetMaxIdleConns(1),
 // SetConnMaxLifetime(0), SetConnMaxIdleTime(0).
 //
+// # Opening PostgreSQL
+//
+//	db, err := sql.Open("pgx", "postgres://user:password@host/name?sslmode=verify-full") // jackc/pgx/v5/stdlib
+//	db.SetMaxOpenConns(20)
+//	db.SetMaxIdleConns(20) // Go's default of 2 reconnects all the time
+//	store, err := sqlstore.New(db, sqlstore.PostgreSQL)
+//
+// PostgreSQL 13 or later, with an encoding of UTF8, on any isolation level and
+// behind a pool of connections (no session state is used). It is the store for
+// several nodes: all of them use one database, migrate it at their start, and
+// read one log of ended sessions. The database's user needs CREATE on the first
+// schema of its search_path, for [Store.Migrate] alone. Nodes that are pointed
+// at a standby fail every write: give pgx target_session_attrs=read-write.
+//
+// Who ends sessions waits for the one before: ends are as many a second as the
+// server can commit one after the other. Everything else runs side by side.
+// Serialisation failures and deadlocks are tried again for up to ten seconds;
+// no call but Migrate takes longer than fifteen. A server that is down is an
+// error at once, and the pool recovers by itself when it is back.
+//
+// PostgreSQL has no text with a zero byte or outside UTF-8. A record with such
+// a text is refused whole, with an error; none is found under such a name. What
+// [session.Manager] stores of a request is clean.
+//
 // # What a crash can lose
 //
-// With these settings, nothing that was acknowledged: neither a killed process
+// With these settings of SQLite, nothing that was acknowledged: neither a killed process
 // nor a power cut loses a session, brings back one that ended or forgets that
 // it ended, as long as the disk keeps what it said it had written. A call that
 // was under way is there whole or not at all. With synchronous=NORMAL a power
@@ -33,12 +57,18 @@
 // still loses nothing. The database must be on a local disk: WAL does not work
 // over a network file system.
 //
+// The same is true of PostgreSQL with its defaults, fsync=on and
+// synchronous_commit=on. A failover to a standby that was behind loses what the
+// standby had not received, sign-outs included: where that matters, replicate
+// synchronously.
+//
 // # Security considerations
 //
 // Session and refresh tokens are stored as SHA-256 sums, so a copy of the
 // database signs in nobody. It does hold user ids, addresses, user agents and
 // the host's data in the clear: SQLite creates the file under the process's
-// umask, so create it, or its directory, for the service's user alone.
+// umask, so create it, or its directory, for the service's user alone. Over a
+// network ask PostgreSQL for sslmode=verify-full: less can be read or diverted.
 //
 // # What is in the database
 //

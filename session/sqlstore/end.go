@@ -28,7 +28,7 @@ const maxReap = 1 << 20
 // End implements [session.Store].
 func (s *Store) End(ctx context.Context, id string, reason session.Reason, at time.Time) (bool, error) {
 	var ended []session.Ended
-	err := s.db.Tx(ctx, "end", func(tx *sqldb.Tx) (err error) {
+	err := s.db.Tx(ctx, "end", func(ctx context.Context, tx *sqldb.Tx) (err error) {
 		seq, err := lock(ctx, tx)
 		if err != nil {
 			return err
@@ -45,7 +45,7 @@ func (s *Store) End(ctx context.Context, id string, reason session.Reason, at ti
 // EndUser implements [session.Store].
 func (s *Store) EndUser(ctx context.Context, userID, exceptID string, reason session.Reason, at time.Time) ([]session.Ended, error) {
 	var ended []session.Ended
-	err := s.db.Tx(ctx, "end user", func(tx *sqldb.Tx) error {
+	err := s.db.Tx(ctx, "end user", func(ctx context.Context, tx *sqldb.Tx) error {
 		if err := tx.Lock(ctx, userLock(userID), false); err != nil {
 			return err
 		}
@@ -73,7 +73,7 @@ func (s *Store) EndUser(ctx context.Context, userID, exceptID string, reason ses
 func (s *Store) Reap(ctx context.Context, now time.Time, limit int) ([]session.Ended, error) {
 	limit = min(max(limit, 0), maxReap) // to SQLite a negative limit is none
 	var ended []session.Ended
-	err := s.db.Tx(ctx, "reap", func(tx *sqldb.Tx) error {
+	err := s.db.Tx(ctx, "reap", func(ctx context.Context, tx *sqldb.Tx) error {
 		seq, err := lock(ctx, tx)
 		if err != nil {
 			return err

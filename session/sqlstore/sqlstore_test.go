@@ -62,9 +62,11 @@ func TestNewRefusesWhatCannotWork(t *testing.T) {
 }
 
 func TestMigrationsAreExported(t *testing.T) {
-	names, err := fs.Glob(sqlstore.SQLite.Migrations(), "*")
-	require.NoError(t, err)
-	require.Equal(t, "0001_sessions.sql", names[0])
+	for _, d := range []sqlstore.Dialect{sqlstore.SQLite, sqlstore.PostgreSQL} {
+		names, err := fs.Glob(d.Migrations(), "*")
+		require.NoError(t, err)
+		require.Equal(t, "0001_sessions.sql", names[0])
+	}
 	require.Nil(t, sqlstore.Dialect("oracle").Migrations())
 }
 

@@ -61,7 +61,7 @@ func (s *Store) Create(ctx context.Context, rec session.Record, epoch uint64) er
 	if err != nil {
 		return s.db.Wrap("create", err)
 	}
-	return s.db.Tx(ctx, "create", func(tx *sqldb.Tx) error {
+	return s.db.Tx(ctx, "create", func(ctx context.Context, tx *sqldb.Tx) error {
 		// EndUser raises the epoch and removes the sessions in one transaction,
 		// which this one precedes or follows as a whole.
 		if err := tx.Lock(ctx, userLock(rec.UserID), true); err != nil {

@@ -7,11 +7,12 @@
 //	err = users.Migrate(ctx)
 //	ring, err := jwt.NewRing(users, sealing, nil)
 //
-// How to open SQLite (sessionsql above is session/sqlstore, and the two stores
-// can share one database), and what a crash can and can't lose, is explained
-// in [github.com/gatewire/gatewire/session/sqlstore]. In short: in WAL mode
-// with synchronous=FULL, an account, password or key that was acknowledged is
-// still there after the process was killed and after a power cut.
+// How to open SQLite and PostgreSQL (sessionsql above is session/sqlstore, and
+// the two stores can share one database), and what a crash can and can't lose,
+// is explained in [github.com/gatewire/gatewire/session/sqlstore]. In short: in
+// WAL mode with synchronous=FULL, and with PostgreSQL's defaults, an account,
+// password or key that was acknowledged is still there after the process was
+// killed and after a power cut.
 //
 // # Security considerations
 //

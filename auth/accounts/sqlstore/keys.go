@@ -35,7 +35,7 @@ func (s *Store) Keys(ctx context.Context) ([]jwt.StoredKey, error) {
 
 // AddKey implements [jwt.KeyStore].
 func (s *Store) AddKey(ctx context.Context, k jwt.StoredKey, newest string) error {
-	return s.db.Tx(ctx, "add key", func(tx *sqldb.Tx) error {
+	return s.db.Tx(ctx, "add key", func(ctx context.Context, tx *sqldb.Tx) error {
 		// To PostgreSQL, comparing and storing in one statement is not one step:
 		// two would both find the same newest key.
 		if err := tx.Lock(ctx, sqldb.NameLock("add signing key"), false); err != nil {

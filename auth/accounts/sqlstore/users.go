@@ -27,7 +27,7 @@ func (s *Store) CreateUser(ctx context.Context, u accounts.User, id *accounts.Ex
 		return s.db.Wrap("create user", errors.New("the identity names another user"))
 	}
 	key := emailKey(u.Email)
-	return s.db.Tx(ctx, "create user", func(tx *sqldb.Tx) error {
+	return s.db.Tx(ctx, "create user", func(ctx context.Context, tx *sqldb.Tx) error {
 		users, err := tx.Exec(ctx, insertUser, u.ID, u.Email, key, u.EmailVerified, u.Name, u.Picture,
 			u.Created.UnixMicro(), string(u.Password), u.Disabled, string(scopes), string(roles))
 		if err != nil {
