@@ -68,29 +68,41 @@ func onPostgres(db *sql.DB) bool {
 
 // onlyServer is the server all tests of this process share, each in a schema
 // of its own; it is started by the first that needs it.
-var onlyServer = sync.OnceValues(pgtest.Start)
+var onlyServer = sync.OnceValues(func() (*pgtest.Server, error) {
+	serverStarted.Store(true)
+	return pgtest.Start()
+})
 
-var schemas atomic.Int64
+var (
+	serverStarted atomic.Bool
+	schemas       atomic.Int64
+)
 
 // stopServers ends what tests started.
 func stopServers() {
-	if schemas.Load() > 0 && os.Getenv("POSTGRES_URL") == "" {
+	if serverStarted.Load() {
 		if s, err := onlyServer(); err == nil {
 			_ = s.Close()
 		}
 	}
 }
 
-// postgresDSN returns a connection string for an empty schema of its own.
-// Without PostgreSQL it skips the test, or fails it under make test.
+// ownServer returns the shared server. Without PostgreSQL it skips the test,
+// or fails it under make test.
+func ownServer(t testing.TB) *pgtest.Server {
+	t.Helper()
+	server, err := onlyServer()
+	skipWithout(t, err)
+	return server
+}
+
+// postgresDSN returns a connection string for an empty schema, on the server
+// of POSTGRES_URL or on our own.
 func postgresDSN(t testing.TB) string {
 	t.Helper()
 	given := os.Getenv("POSTGRES_URL")
 	if given == "" {
-		schemas.Add(1)
-		server, err := onlyServer()
-		skipWithout(t, err)
-		given = server.URL()
+		given = ownServer(t).URL()
 	}
 	return newSchema(t, given)
 }
