@@ -4,6 +4,8 @@ import (
 	"database/sql"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -43,67 +45,99 @@ func withCookie(value string) *http.Request {
 	return r
 }
 
+// copyOf returns what a thief of the database has: the files of SQLite, or all
+// columns of PostgreSQL, bytes as bytes.
+func copyOf(t *testing.T, db *sql.DB) string {
+	t.Helper()
+	var all []byte
+	if onPostgres(db) {
+		rows, err := db.Query(`SELECT * FROM gatewire_sessions`)
+		require.NoError(t, err)
+		defer func() { _ = rows.Close() }()
+		names, err := rows.Columns()
+		require.NoError(t, err)
+		for rows.Next() {
+			values, dest := make([]sql.RawBytes, len(names)), make([]any, len(names))
+			for i := range values {
+				dest[i] = &values[i]
+			}
+			require.NoError(t, rows.Scan(dest...))
+			for _, v := range values {
+				all = append(all, v...)
+			}
+		}
+		require.NoError(t, rows.Err())
+		return string(all)
+	}
+	var file string
+	require.NoError(t, db.QueryRow(`SELECT file FROM pragma_database_list WHERE name = 'main'`).Scan(&file))
+	for _, suffix := range []string{"", "-wal"} {
+		b, err := os.ReadFile(file + suffix)
+		if !errors.Is(err, fs.ErrNotExist) {
+			require.NoError(t, err)
+		}
+		all = append(all, b...)
+	}
+	return string(all)
+}
+
 // What can be found in the database files, write-ahead log included, is not
 // what a client presents, and signs in nobody.
 func TestS9_ACopyOfTheDatabaseSignsInNobody(t *testing.T) {
-	file := sqliteFile(t)
-	db := openSQLite(t, file)
-	m := managerOn(t, sessionsOn(t, db))
-	ctx := t.Context()
-	cookie := signIn(t, m, "u1")
-	first, _, err := m.BeginToken(ctx, session.Start{UserID: "u1"})
-	require.NoError(t, err)
-	second, _, err := m.Refresh(ctx, first.Reveal()) // its successor is kept, sealed
-	require.NoError(t, err)
-	_, err = m.Authenticate(withCookie(cookie))
-	require.NoError(t, err)
-
-	var dump []byte
-	for _, suffix := range []string{"", "-wal"} {
-		b, err := os.ReadFile(file + suffix)
+	everyDatabase(t, func(t *testing.T, dsn string) {
+		db := openDSN(t, dsn)
+		m := managerOn(t, sessionsOn(t, db))
+		ctx := t.Context()
+		cookie := signIn(t, m, "u1")
+		first, _, err := m.BeginToken(ctx, session.Start{UserID: "u1"})
 		require.NoError(t, err)
-		dump = append(dump, b...)
-	}
-	require.Contains(t, string(dump), "Browser/1", "this is where sessions are")
-	for _, secret := range []string{cookie, first.Reveal(), second.Reveal()} {
-		require.NotContains(t, string(dump), secret)
-		// Nor any half of it, as text or as the bytes it encodes.
-		for i := 0; i+16 <= len(secret); i += 4 {
-			part := secret[i : i+16]
-			require.NotContains(t, string(dump), part)
-			if raw, err := base64.RawURLEncoding.DecodeString(part); err == nil {
-				require.NotContains(t, string(dump), string(raw))
-			}
-		}
-	}
+		second, _, err := m.Refresh(ctx, first.Reveal()) // its successor is kept, sealed
+		require.NoError(t, err)
+		_, err = m.Authenticate(withCookie(cookie))
+		require.NoError(t, err)
 
-	rows, err := db.Query(`SELECT id, key, COALESCE(refresh_secret, x''), COALESCE(refresh_previous, x''), COALESCE(refresh_successor, x'') FROM gatewire_sessions`)
-	require.NoError(t, err)
-	defer func() { _ = rows.Close() }()
-	var loot []string
-	for rows.Next() {
-		var id string
-		values := make([][]byte, 4)
-		require.NoError(t, rows.Scan(&id, &values[0], &values[1], &values[2], &values[3]))
-		loot = append(loot, id)
-		for _, v := range values {
-			loot = append(loot, hex.EncodeToString(v), base64.RawURLEncoding.EncodeToString(v))
-			for _, w := range values { // a locator and a secret side by side
-				loot = append(loot, base64.RawURLEncoding.EncodeToString(append(append([]byte{}, v...), w...)))
+		dump := copyOf(t, db)
+		require.Contains(t, dump, "Browser/1", "this is where sessions are")
+		for _, secret := range []string{cookie, first.Reveal(), second.Reveal()} {
+			require.NotContains(t, dump, secret)
+			// Nor any half of it, as text or as the bytes it encodes.
+			for i := 0; i+16 <= len(secret); i += 4 {
+				part := secret[i : i+16]
+				require.NotContains(t, dump, part)
+				if raw, err := base64.RawURLEncoding.DecodeString(part); err == nil {
+					require.NotContains(t, dump, string(raw))
+				}
 			}
 		}
-	}
-	require.NoError(t, rows.Err())
-	require.Greater(t, len(loot), 40)
-	for _, value := range loot {
-		_, err := m.Authenticate(withCookie(value))
-		require.Error(t, err)
-		_, _, err = m.Refresh(ctx, value)
-		require.ErrorIs(t, err, session.ErrRefreshInvalid)
-	}
-	list, err := m.List(ctx, "u1")
-	require.NoError(t, err)
-	require.Len(t, list, 2, "trying them ended nothing either")
+
+		rows, err := db.Query(`SELECT id, key, refresh_secret, refresh_previous, refresh_successor FROM gatewire_sessions`)
+		require.NoError(t, err)
+		defer func() { _ = rows.Close() }()
+		var loot []string
+		for rows.Next() {
+			var id string
+			values := make([][]byte, 4)
+			require.NoError(t, rows.Scan(&id, &values[0], &values[1], &values[2], &values[3]))
+			loot = append(loot, id)
+			for _, v := range values {
+				loot = append(loot, hex.EncodeToString(v), base64.RawURLEncoding.EncodeToString(v))
+				for _, w := range values { // a locator and a secret side by side
+					loot = append(loot, base64.RawURLEncoding.EncodeToString(append(append([]byte{}, v...), w...)))
+				}
+			}
+		}
+		require.NoError(t, rows.Err())
+		require.Greater(t, len(loot), 40)
+		for _, value := range loot {
+			_, err := m.Authenticate(withCookie(value))
+			require.Error(t, err)
+			_, _, err = m.Refresh(ctx, value)
+			require.ErrorIs(t, err, session.ErrRefreshInvalid)
+		}
+		list, err := m.List(ctx, "u1")
+		require.NoError(t, err)
+		require.Len(t, list, 2, "trying them ended nothing either")
+	})
 }
 
 func TestS28_TokensAreRandomAndLong(t *testing.T) {

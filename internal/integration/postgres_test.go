@@ -385,3 +385,34 @@ func TestPostgresWantsUTF8(t *testing.T) {
 	require.EqualError(t, s.Migrate(context.Background()),
 		"session/sqlstore: migrate: the encoding of the database is LATIN1: create it with ENCODING 'UTF8' TEMPLATE template0")
 }
+
+// Migrate of a schema that is up to date needs no right to create anything.
+func TestPostgresServesAUserWhoMayNotMigrate(t *testing.T) {
+	owner := ownServer(t).URL()
+	dsn := newSchema(t, owner)
+	db := openDSN(t, dsn)
+	u, err := url.Parse(dsn)
+	require.NoError(t, err)
+	schema := u.Query().Get("search_path")
+	_, err = db.Exec(`CREATE ROLE served LOGIN PASSWORD 'served'`)
+	require.NoError(t, err)
+	_, err = db.Exec(`GRANT USAGE ON SCHEMA ` + schema + ` TO served`)
+	require.NoError(t, err)
+	u.User = url.UserPassword("served", "served")
+	served := openDSN(t, u.String())
+	s := sessionsOnMigrated(t, served)
+	require.ErrorContains(t, s.Migrate(t.Context()), "permission denied")
+
+	sessionsOn(t, db)
+	accountsOn(t, db)
+	_, err = db.Exec(`GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA ` + schema + ` TO served`)
+	require.NoError(t, err)
+	s, a := sessionsOn(t, served), accountsOn(t, served)
+	furnish(t, s, a)
+	for name, op := range operations(s, a, cursorOf(t, s)) {
+		_, err := op(t.Context())
+		if err != nil {
+			require.NotContains(t, err.Error(), "permission denied", name)
+		}
+	}
+}

@@ -97,6 +97,7 @@ func (s *Server) Run() error {
 	s.running = p
 	for start := time.Now(); time.Since(start) < patience; time.Sleep(20 * time.Millisecond) {
 		if p.ended() {
+			_ = s.end(quit)
 			return fmt.Errorf("pgtest: the server ended at its start:\n%s", p.log())
 		}
 		// The last line of this file says "ready" once connections are let in.
@@ -118,16 +119,16 @@ func (s *Server) end(sig os.Signal) error {
 	if s.running == nil {
 		return nil
 	}
-	b, err := os.ReadFile(filepath.Join(s.data(), "postmaster.pid"))
-	if err == nil {
+	if !s.running.ended() { // else the number may be somebody else's by now
+		b, err := os.ReadFile(filepath.Join(s.data(), "postmaster.pid"))
 		first, _, _ := strings.Cut(string(b), "\n")
-		if pid, err := strconv.Atoi(first); err == nil && pid > 1 {
+		if pid, e := strconv.Atoi(first); err == nil && e == nil && pid > 1 {
 			if p, err := os.FindProcess(pid); err == nil {
 				_ = p.Signal(sig)
 			}
 		}
 	}
-	err = s.running.wait()
+	err := s.running.wait()
 	s.running = nil
 	return err
 }

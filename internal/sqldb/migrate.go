@@ -21,19 +21,7 @@ func (d *DB) Migrate(ctx context.Context, table string) error {
 		}
 	}
 	return d.tx(ctx, "migrate", func(ctx context.Context, tx *Tx) error {
-		// Of several processes that start, one migrates and the others wait.
-		if d.Postgres {
-			// IF NOT EXISTS is no help to two that create a table at once.
-			if err := tx.Lock(ctx, NameLock("migrate", table), false); err != nil {
-				return err
-			}
-			if err := d.checkEncoding(ctx, tx); err != nil {
-				return err
-			}
-			if _, err := tx.Exec(ctx, create); err != nil {
-				return err
-			}
-		} else if _, err := tx.Exec(ctx, `DELETE FROM `+table+` WHERE version < 0`); err != nil {
+		if err := d.lockVersions(ctx, tx, table, create); err != nil {
 			return err
 		}
 		var have int
@@ -58,6 +46,29 @@ func (d *DB) Migrate(ctx context.Context, table string) error {
 	})
 }
 
+// lockVersions makes this process the one that migrates: others that start
+// wait. It makes the table of versions where there is none yet.
+func (d *DB) lockVersions(ctx context.Context, tx *Tx, table, create string) error {
+	if !d.Postgres {
+		_, err := tx.Exec(ctx, `DELETE FROM `+table+` WHERE version < 0`)
+		return err
+	}
+	// IF NOT EXISTS is no help to two that create a table at once, and asks for
+	// the right to create one even where it has nothing to do.
+	if err := tx.Lock(ctx, NameLock("migrate", table), false); err != nil {
+		return err
+	}
+	var there bool
+	if err := tx.Row(ctx, `SELECT to_regclass(?1) IS NOT NULL`, []any{table}, &there); err != nil || there {
+		return err
+	}
+	if err := checkEncoding(ctx, tx); err != nil {
+		return err
+	}
+	_, err := tx.Exec(ctx, create)
+	return err
+}
+
 func (d *DB) apply(ctx context.Context, tx *Tx, name string) error {
 	text, err := fs.ReadFile(d.Migrations, name)
 	if err != nil {
@@ -76,7 +87,7 @@ func (d *DB) apply(ctx context.Context, tx *Tx, name string) error {
 
 // checkEncoding refuses a database that could not keep some name or address:
 // better now than at that user's first sign-in.
-func (d *DB) checkEncoding(ctx context.Context, tx *Tx) error {
+func checkEncoding(ctx context.Context, tx *Tx) error {
 	var encoding string
 	if err := tx.Row(ctx, `SELECT current_setting('server_encoding')`, nil, &encoding); err != nil {
 		return err

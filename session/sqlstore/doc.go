@@ -34,11 +34,14 @@
 // behind a pool of connections (no session state is used). It is the store for
 // several nodes: all of them use one database, migrate it at their start, and
 // read one log of ended sessions. The database's user needs CREATE on the first
-// schema of its search_path, for [Store.Migrate] alone. Nodes that are pointed
-// at a standby fail every write: give pgx target_session_attrs=read-write.
+// schema of its search_path only while [Store.Migrate] has something to do, else
+// SELECT, INSERT, UPDATE and DELETE on the tables. Nodes that are pointed at a
+// standby fail every write: give pgx target_session_attrs=read-write.
 //
 // Who ends sessions waits for the one before: ends are as many a second as the
-// server can commit one after the other. Everything else runs side by side.
+// server can commit one after the other. Everything else runs side by side. So
+// that a node that froze in the middle holds nobody up for long, set
+// idle_in_transaction_session_timeout for the database's user, say to 10s.
 // Serialisation failures and deadlocks are tried again for up to ten seconds;
 // no call but Migrate takes longer than fifteen. A server that is down is an
 // error at once, and the pool recovers by itself when it is back.

@@ -33,6 +33,25 @@ func ExampleNew() {
 	// Output: no driver in this example
 }
 
+// With jackc/pgx/v5/stdlib imported for its driver.
+func ExampleNew_postgreSQL() {
+	db, err := sql.Open("pgx", "postgres://app:password@db.internal/app?sslmode=verify-full")
+	if err != nil {
+		fmt.Println("no driver in this example")
+		return
+	}
+	db.SetMaxOpenConns(20)
+	db.SetMaxIdleConns(20)
+	store, err := sqlstore.New(db, sqlstore.PostgreSQL)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := store.Migrate(context.Background()); err != nil {
+		log.Fatal(err)
+	}
+	// Output: no driver in this example
+}
+
 func ExampleSQLiteDSN() {
 	fmt.Println(sqlstore.SQLiteDSN("/var/lib/app/100% app.db"))
 	// Output: file:///var/lib/app/100%25%20app.db?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(ON)&_txlock=immediate
