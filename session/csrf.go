@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 )
@@ -45,6 +46,9 @@ func checkOrigin(origin string) error {
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.Scheme+"://"+u.Host != origin {
 		return fmt.Errorf("session: trusted origin %q: want scheme://host or scheme://host:port and nothing more", origin)
 	}
+	if u.Scheme == "http" && !loopback(u.Hostname()) {
+		return fmt.Errorf("session: trusted origin %q: whoever is on the network can write pages of a plain http origin: use https (http is for loopback)", origin)
+	}
 	if origin != strings.ToLower(origin) {
 		return fmt.Errorf("session: trusted origin %q: browsers send it in lower case", origin)
 	}
@@ -52,6 +56,15 @@ func checkOrigin(origin string) error {
 		return fmt.Errorf("session: trusted origin %q: browsers leave out the default port", origin)
 	}
 	return nil
+}
+
+// loopback reports whether host names the machine itself.
+func loopback(host string) bool {
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback()
 }
 
 // Check returns nil, or an error that is [ErrCrossOrigin]. It lets pass: GET,
