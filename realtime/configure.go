@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 )
 
@@ -19,10 +20,14 @@ func (h *Hub) configure(origin string, rules Rules, o *Options) error {
 
 	h.origins = map[string]struct{}{}
 	for _, s := range append([]string{origin}, h.o.AllowedOrigins...) {
-		if norm, ok := parseOrigin(s); ok {
-			h.origins[norm] = struct{}{}
-		} else {
+		norm, ok := parseOrigin(s)
+		switch {
+		case !ok:
 			bad("%q is no origin: give scheme and host, as \"https://app.example\"", s)
+		case strings.HasPrefix(norm, "http://") && !loopbackOrigin(norm):
+			bad("%q: whoever is on the network can write pages of a plain http origin: use https (http is for loopback)", s)
+		default:
+			h.origins[norm] = struct{}{}
 		}
 	}
 	if h.auth == nil {

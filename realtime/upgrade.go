@@ -98,6 +98,20 @@ func parseOrigin(s string) (string, bool) {
 	return strings.ToLower(u.Scheme + "://" + host), true
 }
 
+// loopbackOrigin reports whether an origin is the machine itself.
+func loopbackOrigin(origin string) bool {
+	u, err := url.Parse(origin)
+	if err != nil {
+		return false
+	}
+	host := u.Hostname()
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback()
+}
+
 // subprotocolSpoken reports whether the client offers no subprotocol, or the
 // one spoken here among others.
 func subprotocolSpoken(r *http.Request) bool {
