@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/gatewire/gatewire/auth"
+	"github.com/gatewire/gatewire/auth/accounts"
 )
 
 //go:embed web
@@ -44,16 +45,25 @@ type button struct {
 
 // pageConfig tells the page what this app is configured for, and whether
 // somebody is signed in, so that it needn't find out by a 401.
-func pageConfig(providers []button, authenticate func(*http.Request) (auth.Identity, error)) http.HandlerFunc {
+func pageConfig(providers []button, authenticate func(*http.Request) (auth.Identity, error), users accounts.Store) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		_, err := authenticate(r)
+		who, err := authenticate(r)
 		if err != nil && auth.ErrorCode(err) == auth.CodeUnavailable {
 			auth.Refuse(w, r, err)
 			return
 		}
+		signedIn, hasPassword := err == nil, false
+		if signedIn {
+			user, _, err := users.UserByID(r.Context(), who.UserID())
+			if err != nil {
+				auth.Refuse(w, r, err)
+				return
+			}
+			hasPassword = user.Password != ""
+		}
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Cache-Control", "no-store")
-		_ = json.NewEncoder(w).Encode(map[string]any{"providers": providers, "signed_in": err == nil})
+		_ = json.NewEncoder(w).Encode(map[string]any{"providers": providers, "signed_in": signedIn, "has_password": hasPassword})
 	}
 }
 
