@@ -5,13 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"time"
+
+	"github.com/gatewire/gatewire/internal/origin"
 )
 
 // configure checks everything New was given and fills in defaults. It reports
 // all mistakes at once.
-func (h *Hub) configure(origin string, rules Rules, o *Options) error {
+func (h *Hub) configure(site string, rules Rules, o *Options) error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("realtime: "+format, args...)) }
 	if o != nil {
@@ -19,16 +20,13 @@ func (h *Hub) configure(origin string, rules Rules, o *Options) error {
 	}
 
 	h.origins = map[string]struct{}{}
-	for _, s := range append([]string{origin}, h.o.AllowedOrigins...) {
-		norm, ok := parseOrigin(s)
-		switch {
-		case !ok:
-			bad("%q is no origin: give scheme and host, as \"https://app.example\"", s)
-		case strings.HasPrefix(norm, "http://") && !loopbackOrigin(norm):
-			bad("%q: whoever is on the network can write pages of a plain http origin: use https (http is for loopback)", s)
-		default:
-			h.origins[norm] = struct{}{}
+	for _, s := range append([]string{site}, h.o.AllowedOrigins...) {
+		o, err := origin.Parse(s)
+		if err != nil {
+			bad("origin: %w", err)
+			continue
 		}
+		h.origins[o] = struct{}{}
 	}
 	if h.auth == nil {
 		bad("an Authenticator is needed: realtime.Via(sessions.Authenticate)")

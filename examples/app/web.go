@@ -11,6 +11,7 @@ import (
 
 	"github.com/gatewire/gatewire/auth"
 	"github.com/gatewire/gatewire/auth/accounts"
+	"github.com/gatewire/gatewire/internal/origin"
 )
 
 //go:embed web
@@ -83,7 +84,7 @@ func hardened(next http.Handler) http.Handler {
 // check know only that.
 func oneLoopbackName(baseURL string, next http.Handler) http.Handler {
 	base, err := url.Parse(baseURL)
-	if err != nil || !isLoopback(base.Hostname()) {
+	if err != nil || !origin.Loopback(base.Hostname()) {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -93,7 +94,7 @@ func oneLoopbackName(baseURL string, next http.Handler) http.Handler {
 		}
 		host = strings.Trim(host, "[]")
 		navigates := r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/html")
-		if navigates && !strings.EqualFold(r.Host, base.Host) && isLoopback(host) {
+		if navigates && !strings.EqualFold(r.Host, base.Host) && origin.Loopback(host) {
 			to := url.URL{Scheme: base.Scheme, Host: base.Host, Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery}
 			http.Redirect(w, r, to.String(), http.StatusTemporaryRedirect)
 			return
