@@ -10,13 +10,14 @@
 //	mux.Handle("GET /orders", signedIn(orders))
 //	mux.Handle("POST /orders", auth.Require(caller, auth.Scope("orders:write"))(newOrder))
 //	mux.Handle("DELETE /account", auth.Require(caller, auth.Fresh(5*time.Minute))(deleteAccount))
-//	mux.Handle("GET /{$}", auth.SignInPage("/login")(auth.Load(caller)(home))) // also for visitors
+//	mux.Handle("GET /{$}", auth.Load(caller)(home)) // also for visitors
 //
 //	who, ok := auth.From(r.Context()) // in a handler
 //
-// A credential that is no longer good is 401 behind [Load] too: a browser keeps
-// the cookie of a session that has ended. [SignInPage] sends it to a page to sign
-// in at, which itself must stand behind neither Load nor Require.
+// A credential that is no longer good makes a caller nobody behind [Load] and is
+// 401 behind [Require]: a browser keeps the cookie of a session that has ended.
+// [SignInPage] around Require sends such a browser to a page to sign in at, which
+// itself must not stand behind Require.
 //
 // # Security considerations
 //

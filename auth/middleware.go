@@ -3,9 +3,10 @@ package auth
 import "net/http"
 
 // Load is a middleware that tells the handlers behind it, by [From], who is
-// calling. A request without credentials passes, as nobody's. One whose
-// credentials are refused gets 401, and one about which a could not tell 503.
-// It panics when a is nil.
+// calling. A request without credentials passes, as nobody's, and so does one
+// whose credentials are refused: a browser whose session has ended still brings
+// its cookie, and must reach the page where its user signs in. Require refuses
+// it. A request about which a could not tell gets 503. It panics when a is nil.
 func Load(a Authenticator) func(http.Handler) http.Handler {
 	if a == nil {
 		panic("auth: Load: nil Authenticator")
@@ -13,17 +14,13 @@ func Load(a Authenticator) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			who, err := authenticate(a, r)
-			switch {
-			case err == nil:
-				r = r.WithContext(With(r.Context(), who))
-			case ErrorCode(err) == CodeNone:
-				// Nobody, also when something around this let somebody in.
-				r = r.WithContext(With(r.Context(), Identity{}))
-			default:
+			if err != nil && ErrorCode(err) == CodeUnavailable {
 				Refuse(w, r, err)
 				return
 			}
-			next.ServeHTTP(w, r)
+			// After an error who is nobody, also when something around this let
+			// somebody in.
+			next.ServeHTTP(w, r.WithContext(With(r.Context(), who)))
 		})
 	}
 }

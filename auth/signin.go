@@ -11,7 +11,7 @@ import (
 
 type signInKey struct{}
 
-// SignInPage is a middleware around [Require] and [Load]: a browser that opens a
+// SignInPage is a middleware around [Require]: a browser that opens a
 // page and would get 401 is redirected (303) to the sign-in page at the URL
 // instead, with the page it wanted in the query parameter return_to, a local
 // path, and for [Fresh] the seconds in max_age. Everything else gets the answer

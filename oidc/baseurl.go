@@ -3,10 +3,11 @@ package oidc
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"net/url"
 	"path"
 	"strings"
+
+	"github.com/gatewire/gatewire/internal/origin"
 )
 
 // parse checks the URL and returns it without a trailing slash.
@@ -40,7 +41,7 @@ func parseEndpoint(s string) (*url.URL, error) {
 		return nil, errors.New("must not have a user name or password in it")
 	case u.Fragment != "" || strings.Contains(s, "#"):
 		return nil, errors.New("must not have a fragment")
-	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+	case u.Scheme == "http" && !origin.Loopback(u.Hostname()):
 		return nil, errors.New("must be https: http is for loopback hosts alone")
 	}
 	return u, nil
@@ -49,13 +50,4 @@ func parseEndpoint(s string) (*url.URL, error) {
 // isHost is for names and addresses that everybody writes in the same way.
 func isHost(s string) bool {
 	return strings.Trim(strings.ToLower(s), "abcdefghijklmnopqrstuvwxyz0123456789-._:") == ""
-}
-
-func isLoopback(host string) bool {
-	host = strings.ToLower(host)
-	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
-		return true
-	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.IsLoopback()
 }

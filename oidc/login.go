@@ -112,6 +112,9 @@ func NewLogin(p *Provider, then LoginFunc, at BaseURL, o *Options) (*Login, erro
 // Mount makes a login with default options and registers its pages on mux. One
 // URL gives both the paths and the redirect URI, so they can't disagree.
 func Mount(mux *http.ServeMux, url string, p *Provider, then LoginFunc) (err error) {
+	if mux == nil {
+		return errors.New("oidc: Mount: nil mux; pass http.NewServeMux()")
+	}
 	l, err := NewLogin(p, then, BaseURL(url), nil)
 	if err != nil {
 		return err

@@ -105,6 +105,7 @@ func TestMountConflicts(t *testing.T) {
 	require.NoError(t, oidc.Mount(mux, "https://app.example/auth/op", p, nobody))
 	require.ErrorContains(t, oidc.Mount(mux, "https://app.example/auth/op", p, nobody), "conflicts")
 	require.Error(t, oidc.Mount(mux, "https://app.example/{x}", p, nobody))
+	require.ErrorContains(t, oidc.Mount(nil, "https://app.example/auth/op", p, nobody), "nil mux")
 }
 
 // Nodes with the same client secret, or the same keys, finish each other's flows.

@@ -3,6 +3,7 @@ package realtime
 import (
 	"context"
 	"encoding/json"
+	"errors"
 )
 
 // publishCommand answers a publish command.
@@ -21,7 +22,9 @@ func (c *conn) publishCommand(ctx context.Context, who Identity, q *publishReque
 	if err != nil {
 		return errBadRequest
 	}
-	if err := c.hub.publish(ctx, q.Channel, Publication{Data: data, Info: c.info}); err != nil {
+	if err := c.hub.publish(ctx, q.Channel, Publication{Data: data, Info: c.info}); errors.Is(err, errTooLarge) {
+		return errLimit
+	} else if err != nil {
 		return c.errorFor("publish", err)
 	}
 	return nil
@@ -37,7 +40,11 @@ func (c *conn) presenceCommand(ctx context.Context, who Identity, channel string
 		return nil, c.errorFor("presence", err)
 	}
 	clients := make(map[string]ClientInfo, len(list))
+	room := c.hub.o.MaxQueue / 2 // more would not fit a reply; presence_stats counts them all
 	for _, info := range list {
+		if room -= info.size() + len(info.Client); room < 0 {
+			break
+		}
 		clients[info.Client] = info
 	}
 	return struct {

@@ -82,13 +82,28 @@ type reply struct {
 
 // answer adds the result of a command.
 func (c *conn) answer(id uint32, method string, result any) {
-	body, err := json.Marshal(result)
+	body, err := encodeJSON(result)
 	if err != nil {
 		c.hub.o.Logger.Error("realtime: encode a reply", "error", err)
 		c.refuse(id, errInternal)
 		return
 	}
+	if len(body) > c.hub.o.MaxQueue*5/8 {
+		c.hub.o.Logger.Error("realtime: a reply is too large for Options.MaxQueue", "command", method, "bytes", len(body))
+		c.refuse(id, errLimit)
+		return
+	}
 	c.line(replyLine(id, method, body))
+}
+
+// encodeJSON is json.Marshal without its escapes for HTML, which would make up
+// to six bytes of one.
+func encodeJSON(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return bytes.TrimSuffix(b.Bytes(), []byte{'\n'}), err
 }
 
 // refuse adds the error of a command.
@@ -150,11 +165,9 @@ func (c *conn) errorFor(what string, err error) *Error {
 // commands runs the commands of a message in order.
 func (c *conn) commands(ctx context.Context, message []byte) {
 	for line := range bytes.SplitSeq(message, []byte{'\n'}) {
-		line = bytes.TrimSpace(line)
-		if len(line) == 0 {
-			continue
-		}
-		if c.isClosed() {
+		// Replies wait for their reader, as pushes can't: whoever asks for much at
+		// once is served as fast as they read.
+		if !c.wire.await(c.hub.o.MaxQueue/4) || c.isClosed() {
 			return
 		}
 		used := c.bucket.take(time.Now(), c.hub.o.CommandsPerSec)
@@ -163,8 +176,9 @@ func (c *conn) commands(ctx context.Context, message []byte) {
 			c.disconnect(disconnect{closeBadRequest.code, "too many requests"})
 			return
 		}
-		if string(line) == "{}" {
-			continue // a pong among commands; handle has noted it
+		line = bytes.TrimSpace(line)
+		if len(line) == 0 || string(line) == "{}" {
+			continue // nothing, or a pong among commands; handle has noted it
 		}
 		q, ok := parseCommand(line)
 		if !ok {
@@ -178,8 +192,15 @@ func (c *conn) commands(ctx context.Context, message []byte) {
 			}
 			continue
 		}
-		c.run(ctx, q)
+		c.runFor(ctx, q)
 	}
+}
+
+// runFor runs one command within CommandTimeout.
+func (c *conn) runFor(ctx context.Context, q *command) {
+	ctx, cancel := context.WithTimeout(ctx, c.hub.o.CommandTimeout)
+	defer cancel()
+	c.run(ctx, q)
 }
 
 // run runs one command.
@@ -234,7 +255,7 @@ func (c *conn) run(ctx context.Context, q *command) {
 		result, refuse = c.refresh(ctx, q.Refresh.Token)
 	case q.SubRefresh != nil:
 		method = "sub_refresh"
-		refuse = c.subRefresh(ctx, who, q.SubRefresh.Channel)
+		refuse = c.subRefresh(ctx, q.SubRefresh.Channel)
 	}
 	if refuse != nil {
 		c.refuse(q.ID, refuse)

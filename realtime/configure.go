@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/gatewire/gatewire/internal/origin"
 )
 
 // configure checks everything New was given and fills in defaults. It reports
 // all mistakes at once.
-func (h *Hub) configure(origin string, rules Rules, o *Options) error {
+func (h *Hub) configure(site string, rules Rules, o *Options) error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("realtime: "+format, args...)) }
 	if o != nil {
@@ -18,12 +20,13 @@ func (h *Hub) configure(origin string, rules Rules, o *Options) error {
 	}
 
 	h.origins = map[string]struct{}{}
-	for _, s := range append([]string{origin}, h.o.AllowedOrigins...) {
-		if norm, ok := parseOrigin(s); ok {
-			h.origins[norm] = struct{}{}
-		} else {
-			bad("%q is no origin: give scheme and host, as \"https://app.example\"", s)
+	for _, s := range append([]string{site}, h.o.AllowedOrigins...) {
+		o, err := origin.Parse(s)
+		if err != nil {
+			bad("origin: %w", err)
+			continue
 		}
+		h.origins[o] = struct{}{}
 	}
 	if h.auth == nil {
 		bad("an Authenticator is needed: realtime.Via(sessions.Authenticate)")

@@ -34,7 +34,7 @@ type conn struct {
 	mu      sync.Mutex
 	state   state
 	closed  bool // a close frame is out or the peer is gone: nothing more is done for it
-	ended   bool // the reader has ended
+	ended   bool // the socket is closed
 	busy    bool // a command is running; the reader waits for it
 	token   bool // came by a token, which must be refreshed
 	pinged  bool // a ping awaits its pong
@@ -163,7 +163,7 @@ func (c *conn) pong() bool {
 
 // handle runs the commands of one message.
 func (c *conn) handle(message []byte) {
-	ctx, cancel := context.WithTimeout(c.hub.ctx, c.hub.o.CommandTimeout)
+	ctx, cancel := context.WithCancel(c.hub.ctx)
 	defer cancel()
 	c.mu.Lock()
 	if c.closed {
@@ -250,14 +250,18 @@ func (c *conn) close() (forget func()) {
 // end is the last thing the reader does.
 func (c *conn) end() {
 	c.mu.Lock()
-	forget := func() {}
 	if !c.closed {
-		forget = c.close()
+		forget := c.close()
+		c.mu.Unlock()
+		forget()
+		c.hub.wheel.schedule(c, closeWait)
+	} else {
+		c.mu.Unlock()
 	}
+	c.wire.linger()
+	c.mu.Lock()
 	c.ended = true
 	c.mu.Unlock()
-	forget()
-	c.wire.linger()
 	c.hub.wheel.remove(c)
 	c.hub.release(c.addr)
 }

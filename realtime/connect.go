@@ -57,6 +57,14 @@ func (c *conn) connect(ctx context.Context, id uint32, q *connectRequest) {
 	result.Expires, result.TTL = c.ttl(time.Now())
 	subs := c.serverSubs(ctx, who, q, result)
 
+	body, err := encodeJSON(result)
+	if err != nil {
+		c.hub.o.Logger.Error("realtime: encode a reply", "error", err)
+		c.refuseConnect(id, refusalUnavailable)
+		return
+	}
+	c.flush()
+	frame := textFrame(replyLine(id, "connect", body))
 	now := time.Now()
 	c.mu.Lock()
 	if c.closed {
@@ -69,10 +77,13 @@ func (c *conn) connect(ctx context.Context, id uint32, q *connectRequest) {
 	if !c.expires.IsZero() {
 		first = min(first, c.expires.Sub(now))
 	}
+	res := c.wire.send(frame, nil) // with the lock: whoever finds it connected sends after this
 	c.mu.Unlock()
+	if res == sentFull {
+		c.disconnect(closeSlow)
+		return
+	}
 	c.hub.wheel.schedule(c, first)
-	c.answer(id, "connect", result)
-	c.flush()
 	for _, s := range subs {
 		if s.activate(func() {}) {
 			c.announceJoin(ctx, s)
@@ -310,12 +321,13 @@ func (c *conn) serverSubs(ctx context.Context, who Identity, q *connectRequest, 
 		return nil
 	}
 	var subs []*subscription
+	room := c.hub.o.MaxQueue / 2 // for all of them: they share a reply
 	for _, channel := range c.hub.o.Subscribe(who) {
 		p := &subscribeParams{}
 		if old := q.Subs[channel]; old != nil {
 			*p = *old
 		}
-		p.Channel = channel
+		p.Channel, p.server, p.room = channel, true, room
 		s, r, e := c.subscribe(ctx, p)
 		if e != nil {
 			c.hub.o.Logger.Debug("realtime: server-side subscription", "channel", channel, "error", e)
@@ -327,6 +339,7 @@ func (c *conn) serverSubs(ctx context.Context, who Identity, q *connectRequest, 
 		if result.Subs == nil {
 			result.Subs = map[string]*subscribeResult{}
 		}
+		room -= r.Publications.size()
 		result.Subs[channel] = r
 		subs = append(subs, s)
 	}

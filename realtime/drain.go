@@ -81,6 +81,9 @@ func (h *Hub) Close() error {
 		}
 		h.wheel.cut()
 	}
+	h.work.mu.Lock()
+	h.work.over = true
+	h.work.mu.Unlock()
 	close(h.stop)
 	h.wg.Wait()
 	return h.link.Close()

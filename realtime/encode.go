@@ -90,10 +90,19 @@ func (ps publications) MarshalJSON() ([]byte, error) {
 func (ps publications) size() int {
 	n := 0
 	for i := range ps {
-		n += len(ps[i].Data) + 100
-		if ps[i].Info != nil {
-			n += len(ps[i].Info.Info)
-		}
+		n += ps[i].size()
 	}
 	return n
 }
+
+func (p *Publication) size() int {
+	n := len(p.Data) + 64
+	if p.Info != nil {
+		n += p.Info.size()
+	}
+	return n
+}
+
+func (c *ClientInfo) size() int { return len(c.Client) + len(c.User) + len(c.Info) + 64 }
+
+func (e *Event) size() int { return e.Publication.size() + e.Client.size() }

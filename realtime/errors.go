@@ -43,6 +43,7 @@ var (
 	closeUnknown      = disconnect{3004, "session state unknown"}
 	closeExpired      = disconnect{3005, "token expired"}
 	closeSlow         = disconnect{3008, "slow consumer"}
+	closeState        = disconnect{3010, "insufficient state"}
 	closeNoPong       = disconnect{3012, "no pong"}
 	closeInvalid      = disconnect{3500, "invalid credential"}
 	closeBadRequest   = disconnect{3501, "bad request"}

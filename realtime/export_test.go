@@ -8,6 +8,3 @@ func ParseCommand(line []byte) bool {
 
 // PlainReason is plainReason for the fuzz test.
 func PlainReason(s string) string { return plainReason(s) }
-
-// ParseOrigin is parseOrigin for the fuzz test.
-func ParseOrigin(s string) (string, bool) { return parseOrigin(s) }

@@ -36,16 +36,3 @@ func FuzzR5_CloseReason(f *testing.F) {
 		require.False(t, json.Valid([]byte(r)), "SDKs take JSON for advice whether to come back")
 	})
 }
-
-func FuzzR6_Origin(f *testing.F) {
-	for _, s := range []string{"https://app.example", "http://localhost:8080", "null", "https://a@b", "https://a:443", "https://[::1]:8443/", "//x", "https://x?y", ""} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		if norm, ok := realtime.ParseOrigin(s); ok {
-			again, ok := realtime.ParseOrigin(norm)
-			require.True(t, ok)
-			require.Equal(t, norm, again)
-		}
-	})
-}

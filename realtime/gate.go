@@ -76,7 +76,6 @@ func (h *Hub) Reauthorize(ctx context.Context, userID string) error {
 func (c *conn) reask(ctx context.Context) {
 	c.mu.Lock()
 	c.rights++
-	who := c.who
 	subs := make([]*subscription, 0, len(c.subs))
 	for _, s := range c.subs {
 		subs = append(subs, s)
@@ -87,28 +86,49 @@ func (c *conn) reask(ctx context.Context) {
 		settled := s.phase == live
 		s.mu.Unlock()
 		if settled {
-			c.regrant(ctx, who, s)
+			c.regrant(ctx, s)
 		}
 	}
 }
 
-// regrant asks the rule of a live subscription again.
-func (c *conn) regrant(ctx context.Context, who Identity, s *subscription) *Error {
-	grant, e := c.gate(ctx, who, s.channel)
-	switch {
-	case e == nil:
-	case e.Temporary: // could not tell: the client asks again
-		c.kick(s, unsubscribeUnknown)
-		return e
-	default:
-		c.kick(s, unsubscribeDenied)
+// regrant asks the rule of a live subscription again. An answer from before
+// rights changed once more is asked for anew: it must not replace a later one.
+func (c *conn) regrant(ctx context.Context, s *subscription) *Error {
+	for {
+		c.mu.Lock()
+		who, rights := c.who, c.rights
+		c.mu.Unlock()
+		grant, e := c.gate(ctx, who, s.channel)
+		s.mu.Lock()
+		c.mu.Lock()
+		current := c.rights == rights
+		c.mu.Unlock()
+		if current && e == nil {
+			c.apply(ctx, s, grant) // gives s.mu back
+			return nil
+		}
+		s.mu.Unlock()
+		switch {
+		case !current && ctx.Err() == nil:
+			continue
+		case e == nil:
+			e = errInternal
+		}
+		why := unsubscribeDenied
+		if e.Temporary { // could not tell: the client asks again
+			why = unsubscribeUnknown
+		}
+		c.kick(s, why)
 		return e
 	}
-	s.mu.Lock()
+}
+
+// apply gives a live subscription another grant. s.mu is held, and given back.
+func (c *conn) apply(ctx context.Context, s *subscription, grant Grant) {
 	s.grant = grant
 	left := s.entered && !grant.Presence
-	silent := s.announced && !grant.JoinLeave
-	s.entered, s.announced = s.entered && !left, s.announced && !silent
+	s.entered = s.entered && !left
+	silent := !grant.JoinLeave && s.silence()
 	s.mu.Unlock()
 	if left {
 		if err := c.hub.presence.Leave(ctx, c.hub.node, s.channel, c.id); err != nil {
@@ -118,16 +138,15 @@ func (c *conn) regrant(ctx context.Context, who Identity, s *subscription) *Erro
 	if silent {
 		c.hub.announce(ctx, s, EventLeave)
 	}
-	return nil
 }
 
 // subRefresh answers a sub_refresh command: the rule is asked again.
-func (c *conn) subRefresh(ctx context.Context, who Identity, channel string) *Error {
+func (c *conn) subRefresh(ctx context.Context, channel string) *Error {
 	c.mu.Lock()
 	s := c.subs[channel]
 	c.mu.Unlock()
 	if s == nil {
 		return errDenied
 	}
-	return c.regrant(ctx, who, s)
+	return c.regrant(ctx, s)
 }

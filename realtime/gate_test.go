@@ -202,6 +202,7 @@ func TestNewRefusesUnsafeCombinations(t *testing.T) {
 	for name, f := range map[string]func() (*realtime.Hub, error){
 		"no origin":    func() (*realtime.Hub, error) { return realtime.New("", via, w, rules(), nil) },
 		"a path":       func() (*realtime.Hub, error) { return realtime.New("https://a.example/x", via, w, rules(), nil) },
+		"plain http":   func() (*realtime.Hub, error) { return realtime.New("http://a.example", via, w, rules(), nil) },
 		"a wildcard":   func() (*realtime.Hub, error) { return realtime.New("*", via, w, rules(), nil) },
 		"no auth":      func() (*realtime.Hub, error) { return realtime.New(origin, nil, w, rules(), nil) },
 		"a nil func":   func() (*realtime.Hub, error) { return realtime.New(origin, realtime.Via[person](nil), w, rules(), nil) },

@@ -31,6 +31,7 @@ type Hub struct {
 	cancel context.CancelFunc
 	stop   chan struct{} // closed when the sweeper may end
 	wg     sync.WaitGroup
+	work   work
 	wheel  wheel
 	watch  watch
 	topics [64]topicShard
@@ -83,7 +84,8 @@ func New(origin string, a Authenticator, s Sessions, rules Rules, o *Options) (*
 }
 
 // Publish sends data, which must be JSON, to everyone in channel, and keeps it
-// if the channel is kept.
+// if the channel is kept. It waits while the channel's subscribers on this hub
+// can't be served as fast as it is called; ctx bounds that.
 func (h *Hub) Publish(ctx context.Context, channel string, data json.RawMessage) error {
 	if _, ok := longest(h.rules, channel); !ok {
 		return ErrUnknownChannel
@@ -142,6 +144,12 @@ func (h *Hub) disconnectAll(by kinship, key, reason string) {
 
 // publish stores and fans out.
 func (h *Hub) publish(ctx context.Context, channel string, p Publication) error {
+	if len(p.Data) > h.o.MaxQueue/2 {
+		return errTooLarge
+	}
+	if err := h.awaitRound(ctx, channel); err != nil {
+		return fmt.Errorf("realtime: publish: %w", err)
+	}
 	p.Time = time.Now()
 	if ch, _ := longest(h.o.Channels, channel); ch.HistorySize > 0 {
 		_, err := h.history.Append(ctx, channel, p, Keep{Size: ch.HistorySize, TTL: ch.HistoryTTL})
@@ -177,15 +185,64 @@ const presenceBeat = 10 * time.Second
 // randomID names a connection or a hub: 128 random bits.
 func randomID() string { return rand.Text() }
 
+// errTooLarge refuses what would fill most of a connection's queue by itself.
+var errTooLarge = errors.New("realtime: data is larger than half of Options.MaxQueue")
+
+// maxDepth is how deep data may be nested. What goes out is nested deeper by
+// some levels, and the parsers of SDKs give up at a thousand (Python) or ten
+// thousand (Go): one message must not end everybody's connection.
+const maxDepth = 500
+
 // compact checks JSON from the host or a client and makes it one line, as the
 // protocol separates objects by newlines.
 func compact(data json.RawMessage) (json.RawMessage, error) {
 	if !utf8.Valid(data) {
 		return nil, errors.New("realtime: data is not valid UTF-8")
 	}
+	if depth(data) > maxDepth {
+		return nil, fmt.Errorf("realtime: data is nested deeper than %d levels", maxDepth)
+	}
 	var b bytes.Buffer
 	if err := json.Compact(&b, data); err != nil {
 		return nil, fmt.Errorf("realtime: data is not JSON: %w", err)
 	}
 	return b.Bytes(), nil
+}
+
+// depth is how deep JSON is nested. Of what isn't JSON it says nothing.
+func depth(data []byte) (deepest int) {
+	level, quoted := 0, false
+	for i := 0; i < len(data); i++ {
+		switch b := data[i]; {
+		case quoted:
+			if b == '\\' {
+				i++
+			} else if b == '"' {
+				quoted = false
+			}
+		case b == '"':
+			quoted = true
+		case b == '[' || b == '{':
+			level++
+			deepest = max(deepest, level)
+		case b == ']' || b == '}':
+			level--
+		}
+	}
+	return deepest
+}
+
+// work starts goroutines that Close waits for.
+type work struct {
+	mu   sync.Mutex
+	over bool
+}
+
+// spawn runs f in a goroutine, unless the hub is closed.
+func (h *Hub) spawn(f func()) {
+	h.work.mu.Lock()
+	defer h.work.mu.Unlock()
+	if !h.work.over {
+		h.wg.Go(f)
+	}
 }

@@ -55,7 +55,6 @@ type world struct {
 	alive  func(id string)
 	hooks  []func(id, user, reason string)
 	asked  int
-	kept   []string
 }
 
 func credential(s string) (person, error) {
@@ -189,7 +188,7 @@ func own(_ context.Context, who realtime.Identity, channel string) (realtime.Gra
 }
 
 func rules() realtime.Rules {
-	return realtime.Rules{"room:": room, "board:": room, "drop:": room, "plain:": room, "user:": own}
+	return realtime.Rules{"room:": room, "board:": room, "drop:": room, "plain:": room, "once:": room, "user:": own}
 }
 
 func options() *realtime.Options {
@@ -261,6 +260,7 @@ type pipes struct {
 	conns chan net.Conn
 	done  chan struct{}
 	once  sync.Once
+	wrap  func(net.Conn) net.Conn // what a client dials; may be nil
 }
 
 func (p *pipes) Accept() (net.Conn, error) {
@@ -277,6 +277,9 @@ func (p *pipes) dial() (net.Conn, error) {
 	here, there := net.Pipe()
 	select {
 	case p.conns <- addressed{there}:
+		if p.wrap != nil {
+			return p.wrap(here), nil
+		}
 		return here, nil
 	case <-p.done:
 		return nil, net.ErrClosed
@@ -467,7 +470,6 @@ func code(m map[string]json.RawMessage) int {
 }
 
 func TestMain(m *testing.M) {
-
 	result := m.Run()
 	if result == 0 {
 		if err := leaked(); err != nil {

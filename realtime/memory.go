@@ -14,7 +14,7 @@ import (
 // MemoryOptions bound what a [MemoryBroker] keeps. Zero means the default.
 type MemoryOptions struct {
 	MaxChannels int // with a history; the one longest unused goes first. Defaults to 100,000.
-	MaxBytes    int // of all histories. Defaults to 256 MiB.
+	MaxBytes    int // of all histories; one channel's may be a thirty-second of it. Defaults to 256 MiB.
 }
 
 // MemoryBroker is a [Broker], [History] and [Presence] in this process's
@@ -178,10 +178,11 @@ func (b *MemoryBroker) Append(_ context.Context, channel string, p Publication, 
 	st.top++
 	p.Offset, p.Epoch = st.top, st.epoch
 	st.pubs = append(st.pubs, p)
-	n := publications{p}.size()
+	n := p.size()
 	st.bytes += n
 	s.bytes += n
 	s.trim(st, keep, now)
+	s.shorten(st)
 	s.evict(c, now)
 	c.deliver(Event{Kind: EventPublication, Publication: p})
 	return Position{Offset: p.Offset, Epoch: p.Epoch}, nil
@@ -242,9 +243,21 @@ func (s *memoryShard) trim(st *stream, keep Keep, now time.Time) {
 	for n < len(st.pubs) && now.Sub(st.pubs[n].Time) >= keep.TTL {
 		n++
 	}
-	if n == 0 {
-		return
+	s.cut(st, n)
+}
+
+// shorten keeps one channel from taking more than half of what a shard may
+// hold: it would drive out everybody else's.
+func (s *memoryShard) shorten(st *stream) {
+	n := 0
+	for bytes := st.bytes; bytes > s.maxBytes/2 && n < len(st.pubs); n++ {
+		bytes -= st.pubs[n].size()
 	}
+	s.cut(st, n)
+}
+
+// cut drops the n oldest publications of a stream.
+func (s *memoryShard) cut(st *stream, n int) {
 	freed := publications(st.pubs[:n]).size()
 	clear(st.pubs[:n])
 	st.pubs = st.pubs[n:]

@@ -26,7 +26,8 @@ type Options struct {
 
 	// Subscribe names the channels every connection of this user is in without
 	// asking (server-side subscriptions). Their rules are asked all the same,
-	// and a channel they refuse is left out.
+	// and a channel they refuse is left out. As SDKs never subscribe to these by
+	// themselves, a gap in one closes the connection with 3010, to come back.
 	Subscribe func(who Identity) []string
 
 	// RPC are the methods clients may call.
@@ -57,7 +58,7 @@ type Options struct {
 	MaxPerAddress  int // connections from one address; beyond: 429 or 3504. Defaults to 16,384. -1 disables.
 	MaxChannels    int // channels of one connection; beyond: 3505. Defaults to 128.
 	MaxMessage     int // bytes of one message from a client; beyond: 1009. Defaults to 65,536.
-	MaxQueue       int // bytes waiting for one connection; beyond: the channel's Overflow. Defaults to 1 MiB.
+	MaxQueue       int // bytes waiting for one connection; beyond: the channel's Overflow. Published data may be half of it. Defaults to 1 MiB.
 	MaxHistory     int // publications one history or recovery may return. Defaults to 1,000.
 	CommandsPerSec int // commands of one connection, with bursts of twice as many; beyond: error 111. Defaults to 1,000.
 

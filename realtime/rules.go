@@ -49,7 +49,8 @@ const (
 
 	// DropOldest drops what waits for this channel and tells the client that it
 	// has missed something (unsubscribe, 2500), so that it subscribes again and
-	// recovers. The connection and its other channels stay.
+	// recovers. The connection and its other channels stay, but for channels of
+	// [Options.Subscribe].
 	DropOldest
 
 	// Latest keeps only the newest message of this channel waiting. For channels

@@ -9,6 +9,9 @@ type subscribeParams struct {
 	Recover bool   `json:"recover"`
 	Offset  uint64 `json:"offset"`
 	Epoch   string `json:"epoch"`
+
+	server bool // of the server's making
+	room   int  // bytes that may be sent of what was missed
 }
 
 type subscribeResult struct {
@@ -23,6 +26,7 @@ type subscribeResult struct {
 
 // subscribeCommand answers a subscribe command.
 func (c *conn) subscribeCommand(ctx context.Context, id uint32, p *subscribeParams) {
+	p.room = c.hub.o.MaxQueue / 2
 	s, result, e := c.subscribe(ctx, p)
 	if e != nil {
 		c.refuse(id, e)
@@ -43,10 +47,20 @@ func (c *conn) subscribeCommand(ctx context.Context, id uint32, p *subscribePara
 func (c *conn) announceJoin(ctx context.Context, s *subscription) {
 	s.mu.Lock()
 	tell := s.phase == live && s.grant.JoinLeave
-	s.announced = tell
+	s.announced, s.telling = tell, tell
 	s.mu.Unlock()
-	if tell {
-		c.hub.announce(ctx, s, EventJoin)
+	if !tell {
+		return
+	}
+	c.hub.announce(ctx, s, EventJoin)
+	s.mu.Lock()
+	owed := s.owed
+	s.telling, s.owed = false, false
+	s.mu.Unlock()
+	if owed { // it ended meanwhile: a leave before its join would leave a ghost
+		ctx, cancel := context.WithTimeout(context.Background(), cleanupTimeout)
+		defer cancel()
+		c.hub.announce(ctx, s, EventLeave)
 	}
 }
 
@@ -54,7 +68,7 @@ func (c *conn) announceJoin(ctx context.Context, s *subscription) {
 // nor an error when the connection is closed.
 func (c *conn) subscribe(ctx context.Context, p *subscribeParams) (*subscription, *subscribeResult, *Error) {
 	kept, _ := longest(c.hub.o.Channels, p.Channel)
-	s := &subscription{conn: c, channel: p.Channel, overflow: kept.Overflow}
+	s := &subscription{conn: c, channel: p.Channel, overflow: kept.Overflow, served: p.server}
 
 	// It is on the list before the rule is asked: what changes rights from now
 	// on sees it, or is seen.
@@ -124,13 +138,21 @@ func (c *conn) enterPresence(ctx context.Context, s *subscription, grant Grant) 
 	if !grant.Presence || c.hub.presence == nil {
 		return nil
 	}
-	if err := c.hub.presence.Enter(ctx, c.hub.node, s.channel, *c.info, 3*presenceBeat); err != nil {
+	// Noted before, as one that fails may have had its effect, and after, as a
+	// close may have left before this entered: whoever ends it now leaves again.
+	s.noteEntered()
+	err := c.hub.presence.Enter(ctx, c.hub.node, s.channel, *c.info, 3*presenceBeat)
+	s.noteEntered()
+	if err != nil {
 		return c.errorFor("presence", err)
 	}
+	return nil
+}
+
+func (s *subscription) noteEntered() {
 	s.mu.Lock()
 	s.entered = true
 	s.mu.Unlock()
-	return nil
 }
 
 // recover reads the channel's position and, when asked to, what came after the
@@ -158,10 +180,13 @@ func (c *conn) recover(ctx context.Context, s *subscription, p *subscribeParams,
 	switch {
 	case !p.Recover:
 	case kept.Overflow == Latest:
-		// The newest is the whole truth. One the client has needs no repeating.
-		result.Recovered = true
-		if len(pubs) > 0 && (p.Epoch != top.Epoch || p.Offset != top.Offset) {
-			result.Publications = pubs
+		// The newest is the whole truth. One the client has needs no repeating;
+		// one that has expired can't be told.
+		switch has := p.Epoch == top.Epoch && p.Offset == top.Offset; {
+		case has || top.Offset == 0 && p.fromStart():
+			result.Recovered = true
+		case len(pubs) > 0 && publications(pubs).size() <= p.room:
+			result.Recovered, result.Publications = true, pubs
 		}
 	case c.complete(pubs, top, p):
 		result.Recovered, result.Publications = true, pubs
@@ -177,15 +202,17 @@ func (c *conn) recover(ctx context.Context, s *subscription, p *subscribeParams,
 // complete reports whether pubs are all there is between a client's position
 // and the top, and few enough to be sent.
 func (c *conn) complete(pubs publications, top Position, p *subscribeParams) bool {
-	fromStart := p.Epoch == "" && p.Offset == 0
-	if p.Epoch != top.Epoch && !fromStart || p.Offset > top.Offset || len(pubs) > c.hub.o.MaxHistory {
+	if p.Epoch != top.Epoch && !p.fromStart() || p.Offset > top.Offset || len(pubs) > c.hub.o.MaxHistory {
 		return false
 	}
-	if uint64(len(pubs)) != top.Offset-p.Offset || pubs.size() > c.hub.o.MaxQueue/2 {
+	if uint64(len(pubs)) != top.Offset-p.Offset || pubs.size() > p.room {
 		return false
 	}
 	return len(pubs) == 0 || pubs[0].Offset == p.Offset+1
 }
+
+// fromStart says that the client has never seen anything of the channel.
+func (p *subscribeParams) fromStart() bool { return p.Epoch == "" && p.Offset == 0 }
 
 // unsubscribe answers an unsubscribe command. Not being subscribed is no error.
 func (c *conn) unsubscribe(channel string) {

@@ -19,6 +19,7 @@ type subscription struct {
 	conn     *conn
 	channel  string
 	overflow Overflow
+	served   bool   // of the server's making: the client can't subscribe again
 	rights   uint64 // the connection's when the rule was asked; set before it is live
 
 	mu        sync.Mutex
@@ -31,7 +32,9 @@ type subscription struct {
 	early     []*round // what came while joining
 	earlySize int
 	entered   bool // listed in presence
-	announced bool // others were told of the join
+	announced bool // others were told of the join, or are being told
+	telling   bool // are being told: whoever tells tells of the leave, too, if there is one meanwhile
+	owed      bool // there is one
 }
 
 // deliver hands a round to one subscriber. It never waits.
@@ -63,7 +66,7 @@ func (s *subscription) push(r *round) sent {
 	}
 	if s.position && r.last > 0 {
 		switch {
-		case r.epoch != s.epoch || r.first > s.offset+1 && s.overflow != Latest:
+		case r.epoch != s.epoch || (r.first > s.offset+1 || r.broken && r.last > s.offset) && s.overflow != Latest:
 			s.lose()
 			return sentOK
 		case r.first <= s.offset: // some or all of it was in the history read
@@ -106,7 +109,7 @@ func (s *subscription) lose() {
 	s.phase = over
 	s.early = nil
 	if joined { // one that is joining finds out by itself
-		go s.conn.kick(s, unsubscribeGap)
+		s.conn.hub.spawn(func() { s.conn.kick(s, unsubscribeGap) })
 	}
 }
 
@@ -145,9 +148,20 @@ func (s *subscription) finish() (entered, announced bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.phase, s.early = over, nil
-	entered, announced = s.entered, s.announced
-	s.entered, s.announced = false, false
-	return entered, announced
+	entered, s.entered = s.entered, false
+	return entered, s.silence()
+}
+
+// silence says whether the caller must tell others that the client has left.
+// s.mu is held.
+func (s *subscription) silence() bool {
+	announced := s.announced
+	s.announced = false
+	if announced && s.telling {
+		s.owed = true
+		return false
+	}
+	return announced
 }
 
 // leave undoes a subscription on the hub and at the broker.
@@ -188,13 +202,31 @@ var (
 	unsubscribeUnknown = unsubscribed{2500, "permission unknown"}
 )
 
-// kick ends a subscription from the server's side and tells the client.
+// kick ends a subscription from the server's side and tells the client, in one
+// step: told later, it could end what the client has subscribed to meanwhile.
 func (c *conn) kick(s *subscription, why unsubscribed) {
-	if !c.forget(s) {
+	if s.served && why.Code >= unsubscribeGap.Code {
+		c.disconnect(closeState) // SDKs come back to these channels by connecting alone
 		return
 	}
-	c.hub.leave(s)
-	c.send(textFrame(unsubscribeLine(s.channel, why)))
+	frame := textFrame(unsubscribeLine(s.channel, why))
+	s.mu.Lock()
+	c.mu.Lock()
+	there, res := c.subs[s.channel] == s, sentOK
+	if there {
+		delete(c.subs, s.channel)
+		s.phase, s.early = over, nil
+		c.wire.drop(s)
+		res = c.wire.send(frame, nil)
+	}
+	c.mu.Unlock()
+	s.mu.Unlock()
+	if res == sentFull {
+		c.disconnect(closeSlow)
+	}
+	if there {
+		c.hub.leave(s)
+	}
 }
 
 // forget takes a subscription off the connection's list. It returns false when

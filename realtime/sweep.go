@@ -69,9 +69,12 @@ func (c *conn) look(now time.Time) time.Duration {
 			bad = &closeExpired
 		}
 	case c.pinged && !now.Before(c.pongBy):
-		if c.busy { // the reader is in a command and can't see the pong
+		switch {
+		case c.busy: // the reader is in a command and can't see the pong
 			next = time.Second
-		} else {
+		case stuck > 0: // the ping may be waiting still, and the peer is reading
+			c.pongBy, next = now.Add(o.PongTimeout), time.Second
+		default:
 			bad = &closeNoPong
 		}
 	default:

@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"context"
+	"errors"
 	"hash/maphash"
 	"sync"
 	"time"
@@ -29,6 +30,10 @@ type topic struct {
 	subs    map[*subscription]struct{}
 	list    []*subscription // what a round goes through; nil: to be made anew from subs
 	pending []Event
+	size    int           // bytes pending, roughly
+	lost    bool          // some that were pending are gone
+	room    chan struct{} // closed when a round takes what is pending; nil when nobody waits
+	latest  bool          // only the newest counts
 	running bool
 	odd     bool // direction of the next round
 }
@@ -47,7 +52,7 @@ func (h *Hub) enter(ctx context.Context, s *subscription) error {
 	sh.mu.Lock()
 	t := sh.m[s.channel]
 	if t == nil {
-		t = &topic{channel: s.channel, name: quote(s.channel), subs: map[*subscription]struct{}{}}
+		t = &topic{channel: s.channel, name: quote(s.channel), subs: map[*subscription]struct{}{}, latest: s.overflow == Latest}
 		if sh.m == nil {
 			sh.m = map[string]*topic{}
 		}
@@ -127,7 +132,9 @@ const cleanupTimeout = 5 * time.Second
 // receiver is the hub as its broker sees it.
 type receiver Hub
 
-// Deliver appends and kicks; a round does the work.
+// Deliver appends and kicks; a round does the work. More than MaxQueue doesn't
+// pile up: publishers on this hub wait long before that, and of what others
+// bring too fast only the newest is kept, or a gap told.
 func (r *receiver) Deliver(channel string, e Event) {
 	h := (*Hub)(r)
 	sh := h.shard(channel)
@@ -142,10 +149,51 @@ func (r *receiver) Deliver(channel string, e Event) {
 	if len(t.subs) == 0 {
 		return
 	}
+	n, limit := e.size(), h.o.MaxQueue
+	if t.latest {
+		limit /= 4 // of what a connection's queue holds: a round must fit
+	}
+	if t.size+n > limit {
+		clear(t.pending)
+		t.pending, t.size = t.pending[:0], 0
+		t.lost = !t.latest
+	}
 	t.pending = append(t.pending, e)
+	t.size += n
 	if !t.running {
 		t.running = true
-		go h.rounds(t)
+		h.spawn(func() { h.rounds(t) })
+	}
+}
+
+// awaitRound waits while so much of a channel is pending that one round should
+// not bring more: a connection's queue must hold several.
+func (h *Hub) awaitRound(ctx context.Context, channel string) error {
+	sh := h.shard(channel)
+	sh.mu.Lock()
+	t := sh.m[channel]
+	sh.mu.Unlock()
+	if t == nil {
+		return nil
+	}
+	for {
+		t.mu.Lock()
+		if t.size <= h.o.MaxQueue/4 || t.latest {
+			t.mu.Unlock()
+			return nil
+		}
+		if t.room == nil {
+			t.room = make(chan struct{})
+		}
+		room := t.room
+		t.mu.Unlock()
+		select {
+		case <-room:
+		case <-h.ctx.Done():
+			return errors.New("the hub is closed")
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
 
@@ -205,13 +253,25 @@ func (h *Hub) rounds(t *topic) {
 			t.mu.Unlock()
 			return
 		}
-		events := t.pending
-		t.pending = nil
+		events, lost := t.pending, t.lost
+		t.pending, t.size, t.lost = nil, 0, false
+		if t.room != nil {
+			close(t.room)
+			t.room = nil
+		}
 		subs := t.snapshotLocked()
 		t.odd = !t.odd
 		odd := t.odd
 		t.mu.Unlock()
 
+		if lost {
+			for _, s := range subs {
+				s.mu.Lock()
+				s.lose()
+				s.mu.Unlock()
+			}
+			continue // nobody is left who could make sense of the rest
+		}
 		r := newRound(t, events)
 		// Back and forth: those served last are still in the processor's cache.
 		for i := range subs {
@@ -233,6 +293,7 @@ type round struct {
 	first  uint64 // offsets of the first and the last publication that has one
 	last   uint64
 	epoch  string
+	broken bool // offsets are missing in between
 }
 
 func newRound(t *topic, events []Event) *round {
@@ -247,6 +308,8 @@ func newRound(t *topic, events []Event) *round {
 			if o := e.Publication.Offset; o > 0 {
 				if r.first == 0 {
 					r.first = o
+				} else if o != r.last+1 || e.Publication.Epoch != r.epoch {
+					r.broken = true
 				}
 				r.last, r.epoch = o, e.Publication.Epoch
 			}

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"strings"
 
 	"github.com/coder/websocket"
@@ -79,23 +78,6 @@ func (h *Hub) originAllowed(r *http.Request) bool {
 	default:
 		return false
 	}
-}
-
-// parseOrigin normalises a configured origin.
-func parseOrigin(s string) (string, bool) {
-	u, err := url.Parse(s)
-	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || (u.Path != "" && u.Path != "/") {
-		return "", false
-	}
-	if u.Scheme != "https" && u.Scheme != "http" {
-		return "", false
-	}
-	host := u.Host
-	// RFC 6454 section 6.2: the default port is not part of a serialised origin.
-	if port := u.Port(); u.Scheme == "https" && port == "443" || u.Scheme == "http" && port == "80" {
-		host = strings.TrimSuffix(host, ":"+port)
-	}
-	return strings.ToLower(u.Scheme + "://" + host), true
 }
 
 // subprotocolSpoken reports whether the client offers no subprotocol, or the

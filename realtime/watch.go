@@ -15,8 +15,10 @@ type watch struct {
 
 	mu       sync.Mutex
 	cursor   string
-	answered time.Time // when the sessions last answered
+	answered time.Time // when the sessions last answered about all
 	unhook   func()
+
+	doubted []string // sessions to be asked about one by one; run's alone
 }
 
 func (w *watch) init(h *Hub) {
@@ -51,6 +53,14 @@ func (w *watch) run() {
 func (w *watch) ask() error {
 	ctx, cancel := context.WithTimeout(w.hub.ctx, 5*time.Second)
 	defer cancel()
+	if err := w.follow(ctx); err != nil {
+		return err
+	}
+	return w.settle(ctx)
+}
+
+// follow reads the log of ended sessions up to its end.
+func (w *watch) follow(ctx context.Context) error {
 	started := w.current()
 	for {
 		cursor := w.current()
@@ -62,7 +72,7 @@ func (w *watch) ask() error {
 			return err
 		}
 		if next == "" {
-			return errors.New("realtime: EndedSince returned no cursor")
+			return errNoCursor
 		}
 		for _, id := range ids {
 			w.hub.disconnectAll(bySession, id, "")
@@ -74,27 +84,52 @@ func (w *watch) ask() error {
 	}
 }
 
-// restart takes a new cursor and then asks about each session that has
-// sockets: what ended before the cursor is found by asking, what ends after it
-// by the cursor.
+var errNoCursor = errors.New("realtime: EndedSince returned no cursor")
+
+// restart takes a new cursor and doubts each session that has sockets: what
+// ended before the cursor is found by asking, what ends after it by the cursor.
 func (w *watch) restart(ctx context.Context) error {
 	_, next, err := w.hub.sessions.EndedSince(ctx, "")
 	if err != nil {
 		return err
 	}
 	if next == "" {
-		return errors.New("realtime: EndedSince returned no cursor")
+		return errNoCursor
 	}
-	for _, id := range w.hub.sessionIDs() {
-		alive, err := w.hub.sessions.Alive(ctx, id)
-		if err != nil {
-			return err // the old cursor stays lost, so all are asked again
-		}
-		if !alive {
-			w.hub.disconnectAll(bySession, id, "")
-		}
-	}
+	w.doubted = w.hub.sessionIDs()
 	w.answer(next)
+	return nil
+}
+
+// settle asks about sessions in doubt, some at a time, and leaves off when it is
+// time to follow the log again. Until none is left the hub counts as unanswered.
+func (w *watch) settle(ctx context.Context) error {
+	const together = 16
+	for end := time.Now().Add(w.hub.o.WatchInterval); len(w.doubted) > 0 && time.Now().Before(end); {
+		n := min(len(w.doubted), together)
+		errs := make([]error, n)
+		var wg sync.WaitGroup
+		for i, id := range w.doubted[:n] {
+			wg.Go(func() {
+				alive, err := w.hub.sessions.Alive(ctx, id)
+				if err == nil && !alive {
+					w.hub.disconnectAll(bySession, id, "")
+				}
+				errs[i] = err
+			})
+		}
+		wg.Wait()
+		for i, id := range w.doubted[:n] {
+			if errs[i] != nil {
+				w.doubted = append(w.doubted, id)
+			}
+		}
+		w.doubted = w.doubted[n:]
+		if err := errors.Join(errs...); err != nil {
+			return err
+		}
+		w.answer(w.current())
+	}
 	return nil
 }
 
@@ -110,7 +145,10 @@ func (w *watch) answer(cursor string) {
 	if w.cursor == "" {
 		close(w.ready)
 	}
-	w.cursor, w.answered = cursor, time.Now()
+	w.cursor = cursor
+	if len(w.doubted) == 0 {
+		w.answered = time.Now()
+	}
 }
 
 // check closes everything when the sessions have been silent for too long: a

@@ -30,6 +30,7 @@ type wire struct {
 	early []byte     // what the HTTP server had read beyond the request
 
 	mu       sync.Mutex
+	moved    sync.Cond // of mu: something left the queue, or all is over
 	queue    []chunk
 	size     int       // bytes queued and being written
 	draining bool      // a drain goroutine is running
@@ -58,6 +59,7 @@ const (
 
 func (w *wire) init(c net.Conn, early []byte, limit int) {
 	w.Conn, w.raw, w.early, w.limit = c, newRawWriter(c), early, limit
+	w.moved.L = &w.mu
 }
 
 // Read reads for the WebSocket library.
@@ -116,6 +118,18 @@ func (w *wire) seal(frame []byte, discard bool) {
 	}
 	w.sealed = true
 	w.put(chunk{b: frame}, w.size+len(frame))
+	w.moved.Broadcast()
+}
+
+// await waits until no more than limit bytes wait for the peer. It returns
+// false when nothing can be sent any more. The sweeper ends what takes too long.
+func (w *wire) await(limit int) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for w.size > limit && !w.sealed && !w.dead {
+		w.moved.Wait()
+	}
+	return !w.sealed && !w.dead
 }
 
 // drop removes what waits for a subscription.
@@ -177,20 +191,26 @@ func (w *wire) drain() {
 	for {
 		w.mu.Lock()
 		if w.dead || len(w.queue) == 0 {
-			w.draining, w.blocked, w.queue = false, time.Time{}, nil
-			closing := w.closing
-			w.mu.Unlock()
-			if closing {
-				w.kill()
+			if w.closing {
+				w.die()
 			}
+			w.draining, w.blocked, w.queue = false, time.Time{}, nil
+			w.moved.Broadcast()
+			w.mu.Unlock()
 			return
 		}
 		n, size := 0, 0
-		for n < len(w.queue) && n < 64 && (n == 0 || size+len(w.queue[n].b) <= maxFrame) {
+		buffers = buffers[:0]
+		if first := &w.queue[0]; len(first.b) > maxFrame {
+			// In pieces, so that a peer that takes them slowly is seen to take them.
+			size = maxFrame
+			buffers = append(buffers, first.b[:size])
+			first.b, first.begun = first.b[size:], true
+		}
+		for size < maxFrame && n < len(w.queue) && n < 64 && (n == 0 || size+len(w.queue[n].b) <= maxFrame) {
 			size += len(w.queue[n].b)
 			n++
 		}
-		buffers = buffers[:0]
 		for _, c := range w.queue[:n] {
 			buffers = append(buffers, c.b)
 		}
@@ -206,6 +226,7 @@ func (w *wire) drain() {
 		if err != nil {
 			w.die()
 		}
+		w.moved.Broadcast()
 		w.mu.Unlock()
 	}
 }
@@ -245,6 +266,7 @@ func (w *wire) die() {
 	if !w.dead {
 		w.dead, w.queue, w.size = true, nil, 0
 		_ = w.Conn.Close()
+		w.moved.Broadcast()
 	}
 }
 
@@ -288,4 +310,9 @@ func (w *wire) linger() {
 		}
 	}
 	_ = w.Close()
+	w.mu.Lock()
+	for w.draining { // bounded by the deadline Close has set
+		w.moved.Wait()
+	}
+	w.mu.Unlock()
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 )
@@ -99,6 +100,10 @@ func newConfig(o Options) (config, error) {
 	}
 	if c.csrf, err = NewCSRF(o.TrustedOrigins...); err != nil {
 		errs = append(errs, err)
+	}
+	https := func(origin string) bool { return strings.HasPrefix(origin, "https://") }
+	if o.Cookie.Insecure && len(o.TrustedOrigins) > 0 && !slices.ContainsFunc(o.TrustedOrigins, func(s string) bool { return !https(s) }) {
+		bad("Options.Cookie.Insecure is for http on loopback, and every trusted origin is https: leave it out")
 	}
 	if c.logger == nil {
 		c.logger = slog.Default()

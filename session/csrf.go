@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
-	"strings"
+
+	"github.com/gatewire/gatewire/internal/origin"
 )
 
 // CSRF refuses state-changing requests that come from a foreign origin. It is
@@ -16,42 +16,26 @@ type CSRF struct {
 	fetch   *http.CrossOriginProtection
 }
 
-// NewCSRF returns a check that trusts the given origins ("https://app.example",
-// as browsers write them). With none, a request's Origin must equal its Host.
+// NewCSRF returns a check that trusts the given origins ("https://app.example";
+// plain http is for loopback). With none, a request's Origin must equal its Host.
 func NewCSRF(trustedOrigins ...string) (*CSRF, error) {
 	c := &CSRF{trusted: make(map[string]bool), fetch: http.NewCrossOriginProtection()}
 	var errs []error
-	for _, origin := range trustedOrigins {
-		if err := checkOrigin(origin); err != nil {
-			errs = append(errs, err)
+	for _, s := range trustedOrigins {
+		o, err := origin.Parse(s)
+		if err == nil {
+			err = c.fetch.AddTrustedOrigin(o)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("session: trusted origin: %w", err))
 			continue
 		}
-		if err := c.fetch.AddTrustedOrigin(origin); err != nil {
-			errs = append(errs, fmt.Errorf("session: trusted origin %q: %w", origin, err))
-			continue
-		}
-		c.trusted[origin] = true
+		c.trusted[o] = true
 	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
 	return c, nil
-}
-
-// checkOrigin wants an origin spelled the way browsers serialise it (RFC 6454
-// section 6.2), since it is compared byte for byte.
-func checkOrigin(origin string) error {
-	u, err := url.Parse(origin)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.Scheme+"://"+u.Host != origin {
-		return fmt.Errorf("session: trusted origin %q: want scheme://host or scheme://host:port and nothing more", origin)
-	}
-	if origin != strings.ToLower(origin) {
-		return fmt.Errorf("session: trusted origin %q: browsers send it in lower case", origin)
-	}
-	if u.Scheme == "http" && u.Port() == "80" || u.Scheme == "https" && u.Port() == "443" {
-		return fmt.Errorf("session: trusted origin %q: browsers leave out the default port", origin)
-	}
-	return nil
 }
 
 // Check returns nil, or an error that is [ErrCrossOrigin]. It lets pass: GET,

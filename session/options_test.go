@@ -60,18 +60,23 @@ func TestOptions(t *testing.T) {
 		{"grace", session.Options{Grace: time.Hour}, []string{"Options.Grace"}},
 		{"too short", session.Options{Idle: time.Microsecond}, []string{"millisecond"}},
 		{"data", session.Options{MaxData: 1 << 30}, []string{"Options.MaxData"}},
-		{"origins", session.Options{TrustedOrigins: []string{"app.example", "https://App.example", "https://app.example/", "https://app.example:443", "null", "https://u@app.example", "ftp://app.example"}},
-			[]string{`"app.example"`, "lower case", `"https://app.example/"`, "default port", `"null"`, `"https://u@app.example"`, `"ftp://app.example"`}},
+		{"origins", session.Options{TrustedOrigins: []string{"null", "https://u@app.example", "https://app.example/path", "ftp://app.example", "http://app.example"}},
+			[]string{"want an origin", `"https://u@app.example"`, `"https://app.example/path"`, `"ftp://app.example"`, `"http://app.example": plain http is for loopback`}},
+		{"insecure cookie", session.Options{Cookie: session.Cookie{Insecure: true}, TrustedOrigins: []string{"https://app.example"}}, []string{"Options.Cookie.Insecure"}},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := session.New[data](session.NewMemoryStore(nil), &c.o)
+			require.Error(t, err)
 			for _, want := range c.want {
 				require.ErrorContains(t, err, want)
 			}
 		})
 	}
-	_, err := session.New[data](nil, &session.Options{Idle: -1})
+	_, err := session.New[data](session.NewMemoryStore(nil), &session.Options{
+		Cookie: session.Cookie{Insecure: true}, TrustedOrigins: []string{"http://localhost:8080", "http://[::1]:8080", "https://other.example"}, ReapEvery: -1})
+	require.NoError(t, err, "development on loopback")
+	_, err = session.New[data](nil, &session.Options{Idle: -1})
 	require.ErrorContains(t, err, "no store")
 	require.ErrorContains(t, err, "Options.Idle")
 	_, err = session.New[chan int](session.NewMemoryStore(nil), nil)

@@ -5,16 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/gatewire/gatewire/auth"
+	"github.com/gatewire/gatewire/internal/origin"
 	"github.com/gatewire/gatewire/jwt"
 	"github.com/gatewire/gatewire/oidc"
 	"github.com/gatewire/gatewire/password"
@@ -137,10 +136,18 @@ func New[D any](sessions *session.Manager[D], c Config, o *Options) (*Service, e
 	s.caller = auth.OneOf(auth.Via(s.sessions.Authenticate), auth.AuthenticatorFunc(s.bearer))
 
 	var err error
-	if s.base, err = parseBase(c.BaseURL); err != nil {
-		errs = append(errs, err)
-	} else if s.origins, err = session.NewCSRF(append([]string{s.base}, s.allowed...)...); err != nil {
-		errs = append(errs, fmt.Errorf("accounts: BaseURL and AllowedOrigins: %w", err))
+	if s.base, err = origin.Parse(c.BaseURL); err != nil {
+		errs = append(errs, fmt.Errorf("accounts: Config.BaseURL: %w", err))
+	}
+	for i, allowed := range s.allowed {
+		if s.allowed[i], err = origin.Parse(allowed); err != nil {
+			errs = append(errs, fmt.Errorf("accounts: Options.AllowedOrigins: %w", err))
+		}
+	}
+	if len(errs) == 0 {
+		if s.origins, err = session.NewCSRF(append([]string{s.base}, s.allowed...)...); err != nil {
+			errs = append(errs, err)
+		}
 	}
 	for _, p := range s.proxies {
 		require(p.IsValid(), "a prefix in Options.TrustedProxies is not valid; use netip.ParsePrefix")
@@ -162,26 +169,6 @@ func New[D any](sessions *session.Manager[D], c Config, o *Options) (*Service, e
 		return nil, err
 	}
 	return s, nil
-}
-
-// parseBase wants an origin: https, or http on loopback, where nobody listens in.
-func parseBase(base string) (string, error) {
-	u, err := url.Parse(base)
-	if err != nil || u.Host == "" || u.Scheme+"://"+u.Host != strings.TrimSuffix(base, "/") || u.User != nil {
-		return "", fmt.Errorf("accounts: Config.BaseURL is %q, want an origin such as https://app.example", base)
-	}
-	switch {
-	case u.Scheme == "https":
-	case u.Scheme == "http" && isLoopback(u.Hostname()):
-	default:
-		return "", fmt.Errorf("accounts: Config.BaseURL is %q, want https; http only on loopback", base)
-	}
-	return u.Scheme + "://" + u.Host, nil
-}
-
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || strings.HasSuffix(host, ".localhost") || ip != nil && ip.IsLoopback()
 }
 
 // providerName is what may stand in a URL of a provider.

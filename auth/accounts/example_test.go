@@ -79,5 +79,5 @@ func ExampleNew_mistakes() {
 	// accounts: no Config.Users; sqlstore.New makes a store, NewMemoryStore one for tests
 	// accounts: no Config.Passwords; make them with password.New
 	// accounts: no Config.Ring; make them with jwt.NewRing
-	// accounts: Config.BaseURL is "http://app.example", want https; http only on loopback
+	// accounts: Config.BaseURL: "http://app.example": plain http is for loopback only, use https
 }

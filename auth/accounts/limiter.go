@@ -24,11 +24,11 @@ func (l Limit) window() time.Duration { return time.Duration(l.Burst) * l.Every 
 // network is refused that has used up PerAccountSlow for that account as well,
 // so that one which was not there before has a try.
 type Limits struct {
-	PerAccountNetwork Limit // failed sign-ins to one account from one network
-	PerAccount        Limit // failed sign-ins to one account, all networks together
-	PerAccountSlow    Limit // failed sign-ins to one account from one network that are let through while PerAccount is used up
-	PerNetwork        Limit // failed sign-ins from one network, all accounts together
-	SignUps           Limit // accounts made from one network
+	PerAccountNetwork Limit // failed sign-ins to one account from one network; 30 at once, then one a minute
+	PerAccount        Limit // failed sign-ins to one account, all networks together; 35, then one a minute
+	PerAccountSlow    Limit // what PerAccount, used up, leaves each network for that account; 2, then one every 5 minutes
+	PerNetwork        Limit // failed sign-ins from one network, all accounts together; 200, then 10 every 3 seconds
+	SignUps           Limit // accounts made from one network; 300, then 5 a second
 }
 
 // DefaultLimits are for zero fields of [Limits].

@@ -130,7 +130,7 @@ func newApp(ctx context.Context, cfg config, log *slog.Logger) (_ *app, err erro
 
 	mux.Handle("/realtime", a.hub)
 	mux.Handle("GET /client/realtime.js", client.Handler())
-	mux.Handle("GET /app/config.json", pageConfig(buttons, service.Authenticate))
+	mux.Handle("GET /app/config.json", pageConfig(buttons, service.Authenticate, users))
 	mux.Handle("GET /{$}", page())
 	mux.Handle("GET /web/", page())
 	if cfg.local() {

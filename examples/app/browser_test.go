@@ -313,6 +313,8 @@ func TestBrowserSignsInWithProvider(t *testing.T) {
 	require.Equal(t, picked, w.text("#my-name"))
 	w.sees(picked)
 	w.shot("41-signed-in-with-provider")
+	w.click("[data-view=account]")
+	w.until(patience, shown+"(document.querySelector('#no-password')) && !"+shown+"(document.querySelector('#password-form'))")
 	w.click("#sign-out")
 	w.signedOut()
 

@@ -9,11 +9,11 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/gatewire/gatewire/internal/origin"
 	"github.com/gatewire/gatewire/jwt"
 	"github.com/gatewire/gatewire/password"
 )
@@ -56,24 +56,24 @@ func readConfig(getenv func(string) string) (config, error) {
 	} else if _, err := net.LookupPort("tcp", port); err != nil || port == "" {
 		fail("ADDR", "%q is not a port", port)
 	}
-	c.loopback = isLoopback(host)
+	c.loopback = origin.Loopback(host)
 
 	if s := getenv("BASE_URL"); s != "" {
-		origin, err := parseOrigin(s)
+		base, err := origin.Parse(s)
 		if err != nil {
 			fail("BASE_URL", "%v", err)
 		}
-		c.baseURL = origin
+		c.baseURL = base
 	} else if !c.loopback && err == nil {
 		fail("BASE_URL", "required when ADDR is not loopback: the public origin, as https://app.example")
 	}
 	for s := range fields(getenv("ALLOWED_ORIGINS")) {
-		origin, err := parseOrigin(s)
+		allowed, err := origin.Parse(s)
 		if err != nil {
 			fail("ALLOWED_ORIGINS", "%v", err)
 			continue
 		}
-		c.allowedOrigins = append(c.allowedOrigins, origin)
+		c.allowedOrigins = append(c.allowedOrigins, allowed)
 	}
 	for s := range fields(getenv("TRUSTED_PROXIES")) {
 		prefix, err := netip.ParsePrefix(s)
@@ -151,7 +151,7 @@ func readOIDC(getenv func(string) string, fail func(name, format string, args ..
 		fail("OIDC_ISSUER", "required with OIDC_CLIENT_ID and OIDC_CLIENT_SECRET")
 	} else if u, err := url.Parse(c.issuer); err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		fail("OIDC_ISSUER", "want an https URL without user, query and fragment")
-	} else if u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Hostname())) {
+	} else if u.Scheme != "https" && (u.Scheme != "http" || !origin.Loopback(u.Hostname())) {
 		fail("OIDC_ISSUER", "want https; http is for loopback only")
 	}
 	if c.id == "" {
@@ -163,57 +163,12 @@ func readOIDC(getenv func(string) string, fail func(name, format string, args ..
 	return &c
 }
 
-// parseOrigin returns the origin of s as browsers write it (RFC 6454 section
-// 6.2), since it is compared with what they send. s must be nothing but an
-// origin; a trailing slash is forgiven. Plain http is for loopback only.
-func parseOrigin(s string) (string, error) {
-	u, err := url.Parse(s)
-	if err != nil || u.Hostname() == "" {
-		return "", errors.New("want an origin, as https://app.example")
-	}
-	if u.Scheme != "https" && u.Scheme != "http" {
-		return "", fmt.Errorf("%q: want https or http", u.Redacted())
-	}
-	if u.User != nil || strings.ContainsAny(s, "?#") || (u.Path != "" && u.Path != "/") {
-		return "", fmt.Errorf("%q: want scheme and host alone, as https://app.example", u.Redacted())
-	}
-	host := strings.ToLower(u.Hostname())
-	if ip, err := netip.ParseAddr(host); err == nil && ip.Is6() && ip.Zone() == "" {
-		host = "[" + ip.String() + "]"
-	} else if strings.Trim(host, "abcdefghijklmnopqrstuvwxyz0123456789-._") != "" {
-		return "", fmt.Errorf("%q: the host has characters that browsers don't send; write xn--… for others than ASCII", u.Redacted())
-	}
-	if u.Scheme == "http" && !isLoopback(u.Hostname()) {
-		return "", fmt.Errorf("%q: plain http is for loopback only, use https", u.Redacted())
-	}
-	if !strings.HasSuffix(u.Host, ":") && u.Port() == "" {
-		return u.Scheme + "://" + host, nil
-	}
-	port, err := strconv.ParseUint(u.Port(), 10, 16)
-	switch {
-	case err != nil || port == 0:
-		return "", fmt.Errorf("%q: want a port of 1 to 65535, or none", u.Redacted())
-	case u.Scheme == "https" && port == 443, u.Scheme == "http" && port == 80:
-		return u.Scheme + "://" + host, nil
-	}
-	return fmt.Sprintf("%s://%s:%d", u.Scheme, host, port), nil
-}
-
-// isLoopback reports whether host names this machine alone.
-func isLoopback(host string) bool {
-	if strings.EqualFold(host, "localhost") || strings.HasSuffix(strings.ToLower(host), ".localhost") {
-		return true
-	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.IsLoopback()
-}
-
 // local reports whether this app serves this machine alone. A public BASE_URL
 // before a loopback ADDR is a reverse proxy: what is for development only must
 // not be served through it.
 func (c config) local() bool {
 	base, err := url.Parse(c.baseURL)
-	return err == nil && c.loopback && isLoopback(base.Hostname())
+	return err == nil && c.loopback && origin.Loopback(base.Hostname())
 }
 
 // fields yields the comma-separated parts of s that are not blank.

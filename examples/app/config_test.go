@@ -103,22 +103,6 @@ func TestBadConfiguration(t *testing.T) {
 	require.Len(t, strings.Split(err.Error(), "\n"), 3, "all mistakes at once, a line each")
 }
 
-// Origins are compared with what browsers send.
-func TestOriginsAreAsBrowsersWriteThem(t *testing.T) {
-	for in, want := range map[string]string{
-		"http://127.0.0.1:80":            "http://127.0.0.1",
-		"http://[::1]:80":                "http://[::1]",
-		"http://[0:0:0:0:0:0:0:1]:08080": "http://[::1]:8080",
-		"https://A.example:443/":         "https://a.example",
-		"https://a.example:80":           "https://a.example:80",
-		"https://xn--bcher-kva.example":  "https://xn--bcher-kva.example",
-	} {
-		got, err := parseOrigin(in)
-		require.NoError(t, err)
-		require.Equal(t, want, got)
-	}
-}
-
 func TestKeyFileIsMadeOnce(t *testing.T) {
 	db := filepath.Join(t.TempDir(), "app.db")
 	boxes := make([][]byte, 8)

@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/gatewire/gatewire/internal/origin"
 )
 
 const (
@@ -31,7 +33,7 @@ func run(ctx context.Context, getenv func(string) string, stdout, stderr io.Writ
 	}
 	defer listener.Close()
 	if cfg.baseURL == "" {
-		if cfg.baseURL, err = parseOrigin("http://" + listener.Addr().String()); err != nil {
+		if cfg.baseURL, err = origin.Parse("http://" + listener.Addr().String()); err != nil {
 			return fmt.Errorf("BASE_URL: %w", err)
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/gatewire/gatewire/auth"
+	"github.com/gatewire/gatewire/auth/accounts"
+	"github.com/gatewire/gatewire/internal/origin"
 )
 
 //go:embed web
@@ -44,16 +46,25 @@ type button struct {
 
 // pageConfig tells the page what this app is configured for, and whether
 // somebody is signed in, so that it needn't find out by a 401.
-func pageConfig(providers []button, authenticate func(*http.Request) (auth.Identity, error)) http.HandlerFunc {
+func pageConfig(providers []button, authenticate func(*http.Request) (auth.Identity, error), users accounts.Store) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		_, err := authenticate(r)
+		who, err := authenticate(r)
 		if err != nil && auth.ErrorCode(err) == auth.CodeUnavailable {
 			auth.Refuse(w, r, err)
 			return
 		}
+		signedIn, hasPassword := err == nil, false
+		if signedIn {
+			user, _, err := users.UserByID(r.Context(), who.UserID())
+			if err != nil {
+				auth.Refuse(w, r, err)
+				return
+			}
+			hasPassword = user.Password != ""
+		}
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Cache-Control", "no-store")
-		_ = json.NewEncoder(w).Encode(map[string]any{"providers": providers, "signed_in": err == nil})
+		_ = json.NewEncoder(w).Encode(map[string]any{"providers": providers, "signed_in": signedIn, "has_password": hasPassword})
 	}
 }
 
@@ -73,7 +84,7 @@ func hardened(next http.Handler) http.Handler {
 // check know only that.
 func oneLoopbackName(baseURL string, next http.Handler) http.Handler {
 	base, err := url.Parse(baseURL)
-	if err != nil || !isLoopback(base.Hostname()) {
+	if err != nil || !origin.Loopback(base.Hostname()) {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -83,7 +94,7 @@ func oneLoopbackName(baseURL string, next http.Handler) http.Handler {
 		}
 		host = strings.Trim(host, "[]")
 		navigates := r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/html")
-		if navigates && !strings.EqualFold(r.Host, base.Host) && isLoopback(host) {
+		if navigates && !strings.EqualFold(r.Host, base.Host) && origin.Loopback(host) {
 			to := url.URL{Scheme: base.Scheme, Host: base.Host, Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery}
 			http.Redirect(w, r, to.String(), http.StatusTemporaryRedirect)
 			return

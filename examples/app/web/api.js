@@ -58,10 +58,11 @@ async function ask(method, path, body) {
   return { status: response.status, body: answer };
 }
 
-/** Providers to sign in with, and who is signed in (null: nobody). @returns {Promise<{providers: {name: string, label: string}[], user: any}>} */
+/** Providers to sign in with, who is signed in (null: nobody), and whether they have a password.
+ * @returns {Promise<{providers: {name: string, label: string}[], user: any, hasPassword: boolean}>} */
 export async function config() {
-  const { body: { providers, signed_in: signedIn } } = await ask('GET', '/app/config.json');
-  return { providers: providers ?? [], user: signedIn ? await me() : null };
+  const { body: { providers, signed_in: signedIn, has_password: hasPassword } } = await ask('GET', '/app/config.json');
+  return { providers: providers ?? [], user: signedIn ? await me() : null, hasPassword };
 }
 
 /** @returns {Promise<any>} the user; null when the session ended a moment ago */

@@ -19,9 +19,9 @@ boot();
 
 async function boot() {
   try {
-    const { providers, user } = await api.config();
+    const { providers, user, hasPassword } = await api.config();
     showProviders(providers);
-    if (user) enter(user);
+    if (user) enter(user, hasPassword);
     else gate(null);
   } catch (error) {
     gate({
@@ -39,8 +39,10 @@ function gate(notice) {
   showGate(notice);
 }
 
-/** Begins a session: the socket, the rooms, the views. @param {any} user */
-function enter(user) {
+/** Begins a session: the socket, the rooms, the views. @param {any} user @param {boolean} [hasPassword] */
+function enter(user, hasPassword = true) {
+  $('password-form').hidden = !hasPassword;
+  $('no-password').hidden = hasPassword;
   const client = new Client('/realtime');
   const chat = new Chat(client, user);
   const mine = { client, chat, leaving: false };

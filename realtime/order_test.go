@@ -1,0 +1,350 @@
+package realtime_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/gatewire/gatewire/realtime"
+)
+
+// hooked is a broker that calls back in the middle of things.
+type hooked struct {
+	*realtime.MemoryBroker
+	handler realtime.Handler
+	publish func(e realtime.Event)
+	enter   func() error // after it has entered
+	before  func()       // before it enters
+	leave   func()
+}
+
+func (b *hooked) Attach(h realtime.Handler) (realtime.Link, error) {
+	b.handler = h
+	return b.MemoryBroker.Attach(h)
+}
+
+func (b *hooked) Publish(ctx context.Context, channel string, e realtime.Event) error {
+	if b.publish != nil {
+		b.publish(e)
+	}
+	return b.MemoryBroker.Publish(ctx, channel, e)
+}
+
+func (b *hooked) Enter(ctx context.Context, node, channel string, c realtime.ClientInfo, ttl time.Duration) error {
+	if b.before != nil {
+		b.before()
+	}
+	err := b.MemoryBroker.Enter(ctx, node, channel, c, ttl)
+	if b.enter != nil {
+		err = b.enter()
+	}
+	return err
+}
+
+func (b *hooked) Leave(ctx context.Context, node, channel, client string) error {
+	if b.leave != nil {
+		b.leave()
+	}
+	return b.MemoryBroker.Leave(ctx, node, channel, client)
+}
+
+func TestR10_Presence(t *testing.T) {
+	nobody := func(c *client) {
+		c.t.Helper()
+		require.JSONEq(c.t, `{"num_clients":0,"num_users":0}`, string(c.call(`"presence_stats":{"channel":"room:x"}`)["presence_stats"]))
+	}
+	t.Run("R10 a node that died leaves no ghosts for longer than three beats", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			broker := realtime.NewMemoryBroker(nil)
+			w := &world{}
+			c := inBubble(t, w, w, func(o *realtime.Options) { o.Broker = broker }).join("ann/s1")
+			require.NoError(t, broker.Enter(t.Context(), "killed", "room:x", realtime.ClientInfo{Client: "c", User: "bob"}, 30*time.Second))
+			require.Contains(t, string(c.call(`"presence":{"channel":"room:x"}`)["presence"]), `"bob"`)
+			time.Sleep(30 * time.Second)
+			nobody(c)
+		})
+	})
+	t.Run("R10 an entry that failed after it took effect", func(t *testing.T) {
+		b := &hooked{MemoryBroker: realtime.NewMemoryBroker(nil), enter: func() error { return errors.New("timeout") }}
+		c := open(t, func(o *realtime.Options) { o.Broker = b }).join("ann/s1")
+		require.Equal(t, 100, code(c.call(`"subscribe":{"channel":"room:x"}`)))
+		nobody(c)
+	})
+	t.Run("R10 a close while entering", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b := &hooked{MemoryBroker: realtime.NewMemoryBroker(nil)}
+			w := &world{}
+			s := inBubble(t, w, w, func(o *realtime.Options) { o.Broker = b })
+			c, watcher := s.join("ann/s1"), s.join("bob/s2")
+			b.before = func() {
+				_ = s.EndSession(context.Background(), "s1", "")
+				time.Sleep(time.Second) // what the close undoes is undone
+			}
+			c.write(`{"id":5,"subscribe":{"channel":"room:x"}}`)
+			require.Equal(t, 4501, c.code())
+			time.Sleep(5 * time.Second)
+			nobody(watcher)
+		})
+	})
+	t.Run("R10 a leave never overtakes its join", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b := &hooked{MemoryBroker: realtime.NewMemoryBroker(nil)}
+			w := &world{}
+			s := inBubble(t, w, w, func(o *realtime.Options) { o.Broker = b })
+			c, watcher := s.join("ann/s1"), s.join("bob/s2")
+			watcher.subscribe("room:x", "")
+			watcher.push()
+			b.publish = func(e realtime.Event) {
+				if e.Kind == realtime.EventJoin {
+					_ = s.EndSession(context.Background(), "s1", "")
+					time.Sleep(time.Second)
+				}
+			}
+			c.write(`{"id":5,"subscribe":{"channel":"room:x"}}`)
+			require.Contains(t, watcher.push(), `"join"`)
+			require.Contains(t, watcher.push(), `"leave"`)
+		})
+	})
+}
+
+func TestR8_GapsAreToldOnce(t *testing.T) {
+	t.Run("R8 a gap inside of one round", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b := &gapBroker{MemoryBroker: realtime.NewMemoryBroker(nil)}
+			s, fast, release := heldRound(t, b, "once:x")
+			defer release()
+			for _, lost := range []bool{false, true, false} {
+				b.drop(lost)
+				require.NoError(t, s.Publish(t.Context(), "once:x", []byte(`1`)))
+			}
+			release()
+			require.Contains(t, fast.pushOf(`"unsubscribe"`), `"code":2500`)
+		})
+	})
+	t.Run("R8 channels of the server's making: the connection comes back", func(t *testing.T) {
+		b := &hooked{MemoryBroker: realtime.NewMemoryBroker(nil)}
+		s := open(t, func(o *realtime.Options) {
+			o.Broker = b
+			o.Subscribe = func(realtime.Identity) []string { return []string{"room:all"} }
+		})
+		c := s.join("ann/s1")
+		c.push() // its own join
+		b.handler.Gap(nil)
+		require.Equal(t, 3010, c.code(), "SDKs don't subscribe to them again")
+	})
+	t.Run("R8 told at once, not after a subscription that follows", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b := &hooked{MemoryBroker: realtime.NewMemoryBroker(nil)}
+			w := &world{}
+			s := inBubble(t, w, w, func(o *realtime.Options) { o.Broker = b })
+			c := s.join("ann/s1")
+			c.subscribe("room:x", "")
+			c.push()
+			block := make(chan struct{})
+			b.leave = func() { <-block } // a broker that is slow to clean up
+			defer close(block)
+			b.handler.Gap([]string{"room:x"})
+			require.Contains(t, c.push(), `"code":2500`)
+		})
+	})
+	t.Run("R8 Latest: a value that has expired is not recovered", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := &world{}
+			s := inBubble(t, w, w, nil)
+			c := s.join("ann/s1")
+			epoch := c.subscribe("board:x", `,"recover":true`).Epoch
+			c.push()
+			require.NoError(t, s.Publish(t.Context(), "board:x", []byte(`1`)))
+			c.push()
+			time.Sleep(time.Hour)
+			again := func(offset int, epoch string) bool {
+				return s.join("ann/s1").subscribe("board:x", fmt.Sprintf(`,"recover":true,"offset":%d,"epoch":"%s"`, offset, epoch)).Recovered
+			}
+			require.True(t, again(1, epoch), "the client has it")
+			require.False(t, again(0, epoch), "the client has missed it for good")
+			require.False(t, again(1, "another"))
+		})
+	})
+}
+
+func TestR8_MemoryIsBounded(t *testing.T) {
+	b := realtime.NewMemoryBroker(&realtime.MemoryOptions{MaxBytes: 16 * 100 << 10})
+	keep := realtime.Keep{Size: 1000, TTL: time.Hour}
+	add := func(channel string, n int) {
+		_, err := b.Append(t.Context(), channel, realtime.Publication{Data: kilobytes(n), Time: time.Now()}, keep)
+		require.NoError(t, err)
+	}
+	for i := range 100 {
+		add(fmt.Sprint("room:", i), 0)
+	}
+	for range 100 {
+		add("room:hot", 10)
+	}
+	pubs, top, err := b.Read(t.Context(), "room:hot", realtime.ReadFilter{Limit: 1000, Keep: keep})
+	require.NoError(t, err)
+	require.Equal(t, uint64(100), top.Offset)
+	require.Len(t, pubs, 4, "half of a sixteenth of MaxBytes")
+	require.Equal(t, uint64(100), pubs[3].Offset)
+	for i := range 100 {
+		pubs, _, err := b.Read(t.Context(), fmt.Sprint("room:", i), realtime.ReadFilter{Limit: 1, Keep: keep})
+		require.NoError(t, err)
+		require.Len(t, pubs, 1, "one channel drives out nobody else's")
+	}
+}
+
+// An answer of the rule that is older than the last Reauthorize must not
+// outlive it.
+func TestR3_AnOldAnswerDoesNotReplaceANewerOne(t *testing.T) {
+	g := &gate{grant: everything}
+	s := gated(t, g, nil)
+	c := s.join("ann/s1")
+	c.call(`"subscribe":{"channel":"room:x"}`)
+	c.push()
+	var changed atomic.Bool
+	g.mu.Lock()
+	g.hook = func(int) { // the rule has said yes; the answer is still on its way
+		if changed.CompareAndSwap(false, true) {
+			g.set(realtime.Grant{}, nil)
+			_ = s.Reauthorize(context.Background(), "ann")
+		}
+	}
+	g.mu.Unlock()
+	require.NoError(t, s.Reauthorize(t.Context(), "ann"))
+	require.Equal(t, 103, code(c.call(`"publish":{"channel":"room:x","data":1}`)))
+}
+
+func TestR1_ALostCursorWithManySessions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{}
+		s := inBubble(t, w, w, nil)
+		const n = 200
+		clients := make([]*client, n)
+		for i := range clients {
+			clients[i] = s.join(fmt.Sprintf("u%d/s%d", i, i))
+		}
+		w.set(func() {
+			w.alive = func(string) { time.Sleep(300 * time.Millisecond) } // a minute, one after another
+			w.ended, w.forget = append(w.ended, "x", "s7", "y"), 3
+		})
+		require.Equal(t, 4501, clients[7].code())
+		time.Sleep(time.Second)
+		start := time.Now()
+		w.end("s8") // found by the cursor while others are still in doubt
+		require.Equal(t, 4501, clients[8].code())
+		require.LessOrEqual(t, time.Since(start), time.Second)
+		time.Sleep(2 * time.Minute)
+		for i, c := range clients {
+			require.Equal(t, i != 7 && i != 8, c.live(), i)
+		}
+	})
+}
+
+func TestNothingComesBeforeTheConnectReply(t *testing.T) {
+	s := open(t, func(o *realtime.Options) { o.MaxQueue = 64 << 20 })
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					_ = s.SendUser(context.Background(), "ann", []byte(`1`))
+				}
+			}
+		})
+	}
+	for range 200 {
+		c := s.dial(header{cookie: "ann/s1"})
+		c.write(`{"id":1,"connect":{}}`)
+		require.Contains(t, c.next(), "connect")
+		_ = c.ws.CloseNow()
+	}
+	close(stop)
+	wg.Wait()
+}
+
+// Everything at once: what is left in the end is nothing.
+func TestR16_EverythingAtOnce(t *testing.T) {
+	broker := realtime.NewMemoryBroker(nil)
+	var logins atomic.Int64
+	nodes := make([]*site, 2)
+	w := &world{}
+	for i := range nodes {
+		nodes[i] = &site{t: t, world: w, Hub: newHub(t, w, pushing{w}, func(o *realtime.Options) {
+			o.Broker = broker
+			o.Subscribe = func(who realtime.Identity) []string { return []string{"room:all", "user:" + who.UserID()} }
+			o.DrainWindow = 100 * time.Millisecond
+		})}
+		serve(t, nodes[i])
+	}
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	repeat := func(f func()) {
+		wg.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+					f()
+				}
+			}
+		})
+	}
+	for range 12 {
+		repeat(func() {
+			n := logins.Add(1)
+			s := nodes[n%2]
+			ws, _, err := s.handshake(header{cookie: fmt.Sprintf("u%d/s%d", n%20, n)})
+			if err != nil {
+				time.Sleep(time.Millisecond)
+				return // draining
+			}
+			ws.SetReadLimit(-1)
+			c := (&client{t: t, ws: ws, in: make(chan map[string]json.RawMessage, 100_000), done: make(chan struct{})}).start()
+			c.write(`{"id":1,"connect":{}}`)
+			for i := range rand.IntN(6) {
+				c.write(strings.ReplaceAll(fmt.Sprintf(`{"id":%d,"subscribe":{"channel":"room:%d","recover":true}}`+"\n"+
+					`{"id":%d,"publish":{"channel":"room:%d","data":1}}`+"\n"+`{"id":%d,"unsubscribe":{"channel":"room:%d"}}`+"\n"+
+					`{"id":%d,"refresh":{"token":"u/s"}}`, 10*i+2, i%3, 10*i+3, i%3, 10*i+4, (i+1)%3, 10*i+5), "u/s", fmt.Sprintf("u%d/s%d", n%20, n)))
+			}
+			switch rand.IntN(3) {
+			case 0:
+				w.push(fmt.Sprintf("s%d", n), "revoked")
+			case 1:
+				_ = nodes[0].EndUser(context.Background(), fmt.Sprintf("u%d", n%20), "")
+			}
+			_ = ws.CloseNow()
+			<-c.done
+		})
+	}
+	repeat(func() { _ = nodes[0].Publish(context.Background(), "room:all", []byte(`1`)) })
+	repeat(func() { _ = nodes[1].SendUser(context.Background(), "u3", []byte(`1`)) })
+	repeat(func() { _ = nodes[1].Reauthorize(context.Background(), "u3"); time.Sleep(time.Millisecond) })
+	time.Sleep(700 * time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	wg.Go(func() { _ = nodes[1].Drain(ctx) })
+	require.NoError(t, nodes[0].Close()) // under load
+	time.Sleep(200 * time.Millisecond)
+	close(done)
+	wg.Wait()
+	require.NoError(t, nodes[1].Close())
+	for _, channel := range []string{"room:all", "room:0", "room:1", "room:2"} {
+		clients, _, err := broker.Stats(t.Context(), channel)
+		require.NoError(t, err)
+		require.Zero(t, clients, "ghosts in "+channel)
+	}
+}
