@@ -99,7 +99,7 @@ func readConfig(getenv func(string) string) (config, error) {
 			fail("DATABASE_URL", "%v", err)
 		}
 		if getenv("SECRET_KEYS") == "" {
-			fail("SECRET_KEYS", "required with PostgreSQL, the same on every node: id:base64 of 32 random bytes")
+			fail("SECRET_KEYS", "required with DATABASE_URL=postgres://…, the same on every node: id:base64 of 32 random bytes")
 		}
 	case strings.HasPrefix(s, "mysql://"):
 		fail("DATABASE_URL", "mysql is not supported yet; use sqlite:FILE or postgres://…")

@@ -72,7 +72,7 @@ func TestBadConfiguration(t *testing.T) {
 		"origin star":         {[]string{"ALLOWED_ORIGINS", "*"}, "ALLOWED_ORIGINS: "},
 		"origin null":         {[]string{"ALLOWED_ORIGINS", "null"}, "ALLOWED_ORIGINS: "},
 		"proxy address":       {[]string{"TRUSTED_PROXIES", "10.0.0.1"}, "TRUSTED_PROXIES: \"10.0.0.1\" is not a CIDR"},
-		"postgres no keys":    {[]string{"DATABASE_URL", "postgres://u:" + secret + "@h/db"}, "SECRET_KEYS: required with PostgreSQL"},
+		"postgres no keys":    {[]string{"DATABASE_URL", "postgres://u:" + secret + "@h/db"}, "SECRET_KEYS: required with DATABASE_URL=postgres"},
 		"postgres no host":    {[]string{"DATABASE_URL", "postgres://"}, "DATABASE_URL: want postgres://user"},
 		"postgres odd port":   {[]string{"DATABASE_URL", "postgres://u:" + secret + "@h:x/db"}, "DATABASE_URL: want postgres://user"},
 		"postgres password":   {[]string{"DATABASE_URL", "postgres://u:" + secret + "#/@h/db"}, "DATABASE_URL: want postgres://user"},
