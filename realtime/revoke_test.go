@@ -28,6 +28,17 @@ func TestR1_EndedSessionsCloseTheirSockets(t *testing.T) {
 			require.True(t, other.live())
 		})
 	})
+	t.Run("R1 by asking, with its reason", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := &world{}
+			s := inBubble(t, reasoning{w}, w, nil)
+			a := s.join("ann/s1")
+			w.end("s1")
+			code, reason := a.closed()
+			require.Equal(t, 4501, code)
+			require.Equal(t, "why s1 ended", reason)
+		})
+	})
 	t.Run("R1 by push, at once and with its reason", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := &world{}
@@ -142,4 +153,15 @@ func TestR2_RevocationRacingConnect(t *testing.T) {
 			}
 		})
 	})
+}
+
+// reasoning is a world that also says why sessions ended.
+type reasoning struct{ *world }
+
+func (r reasoning) EndedReasons(ctx context.Context, cursor string) (ids, reasons []string, next string, err error) {
+	ids, next, err = r.EndedSince(ctx, cursor)
+	for _, id := range ids {
+		reasons = append(reasons, "why "+id+" ended")
+	}
+	return ids, reasons, next, err
 }

@@ -13,6 +13,8 @@ type watch struct {
 	hub   *Hub
 	ready chan struct{} // closed at the first cursor: what ends later is found
 
+	ended func(ctx context.Context, cursor string) (ids, reasons []string, next string, err error)
+
 	mu       sync.Mutex
 	cursor   string
 	answered time.Time // when the sessions last answered about all
@@ -23,6 +25,15 @@ type watch struct {
 
 func (w *watch) init(h *Hub) {
 	w.hub, w.ready, w.answered = h, make(chan struct{}), time.Now()
+	w.ended = func(ctx context.Context, cursor string) (ids, reasons []string, next string, err error) {
+		ids, next, err = h.sessions.EndedSince(ctx, cursor)
+		return ids, nil, next, err
+	}
+	if s, ok := h.sessions.(interface {
+		EndedReasons(ctx context.Context, cursor string) (ids, reasons []string, next string, err error)
+	}); ok {
+		w.ended = s.EndedReasons
+	}
 	if s, ok := h.sessions.(interface {
 		OnEnd(func(sessionID, userID, reason string)) (cancel func())
 	}); ok {
@@ -64,7 +75,7 @@ func (w *watch) follow(ctx context.Context) error {
 	started := w.current()
 	for {
 		cursor := w.current()
-		ids, next, err := w.hub.sessions.EndedSince(ctx, cursor)
+		ids, reasons, next, err := w.ended(ctx, cursor)
 		if cursorLost(err) {
 			return w.restart(ctx)
 		}
@@ -74,8 +85,12 @@ func (w *watch) follow(ctx context.Context) error {
 		if next == "" {
 			return errNoCursor
 		}
-		for _, id := range ids {
-			w.hub.disconnectAll(bySession, id, "")
+		for i, id := range ids {
+			reason := ""
+			if i < len(reasons) {
+				reason = reasons[i]
+			}
+			w.hub.disconnectAll(bySession, id, reason)
 		}
 		w.answer(next)
 		if len(ids) == 0 || next == cursor || started == "" {
@@ -89,7 +104,7 @@ var errNoCursor = errors.New("realtime: EndedSince returned no cursor")
 // restart takes a new cursor and doubts each session that has sockets: what
 // ended before the cursor is found by asking, what ends after it by the cursor.
 func (w *watch) restart(ctx context.Context) error {
-	_, next, err := w.hub.sessions.EndedSince(ctx, "")
+	_, _, next, err := w.ended(ctx, "")
 	if err != nil {
 		return err
 	}

@@ -107,21 +107,29 @@ var errNoUser = errors.New("session: no user id")
 
 // EndedSince returns the ids of sessions that ended after cursor, on whatever
 // node, and the cursor to ask with next; "" returns none and the cursor of
-// now. It returns 1,000 at most: ask until there are none. An error with a method CursorLost that returns true means that the log
-// no longer reaches back so far: take a new cursor, then ask Alive about each
-// session held.
+// now. It returns 1,000 at most: ask until there are none. An error with a
+// method CursorLost that returns true means that the log no longer reaches back
+// so far: take a new cursor, then ask Alive about each session held.
 func (m *Manager[D]) EndedSince(ctx context.Context, cursor string) (ids []string, next string, err error) {
+	ids, _, next, err = m.EndedReasons(ctx, cursor)
+	return ids, next, err
+}
+
+// EndedReasons is [Manager.EndedSince] that also says why: reasons[i] is the
+// [Reason] of ids[i].
+func (m *Manager[D]) EndedReasons(ctx context.Context, cursor string) (ids, reasons []string, next string, err error) {
 	ended, next, err := m.store.EndedSince(ctx, cursor, endedBatch)
 	if err != nil {
 		if errors.Is(err, ErrCursorLost) {
-			return nil, "", ErrCursorLost
+			return nil, nil, "", ErrCursorLost
 		}
-		return nil, "", unavailable(err)
+		return nil, nil, "", unavailable(err)
 	}
 	for _, e := range ended {
 		ids = append(ids, e.ID)
+		reasons = append(reasons, string(e.Reason))
 	}
-	return ids, next, nil
+	return ids, reasons, next, nil
 }
 
 const endedBatch = 1000
