@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -58,8 +59,12 @@ func TestTwoProcessesOnPostgres(t *testing.T) {
 	require.NoError(t, server.Run())
 	one = start(t, env...)
 	for _, p := range []*process{one, two} {
-		status, _ = call(t, eve, "GET", p.url+"/auth/me", nil)
-		require.Equal(t, http.StatusOK, status, "healed without a restart")
+		// The pool finds out about each broken connection by using it.
+		require.Eventually(t, func() bool {
+			status, _ = call(t, eve, "GET", p.url+"/auth/me", nil)
+			return status != http.StatusServiceUnavailable
+		}, 20*time.Second, 50*time.Millisecond, "heals without a restart")
+		require.Equal(t, http.StatusOK, status)
 	}
 	status, _ = call(t, ada, "POST", one.url+"/auth/login", object{"email": "ada@example.org", "password": goodPassword})
 	require.Equal(t, http.StatusOK, status)
