@@ -42,8 +42,9 @@ type conn struct {
 	info    *ClientInfo
 	request *http.Request // the handshake, until connect
 	subs    map[string]*subscription
-	rights  uint64             // raised whenever rules must be asked again
-	cancel  context.CancelFunc // of the command that is running
+	leaving map[string]chan struct{} // channels the server has put it out of; closed when it has left them
+	rights  uint64                   // raised whenever rules must be asked again
+	cancel  context.CancelFunc       // of the command that is running
 
 	connectBy time.Time
 	pingAt    time.Time

@@ -1,6 +1,7 @@
 package realtime_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -192,9 +193,24 @@ func TestR8_OrderAndRecovery(t *testing.T) {
 		r = c.subscribe("room:x", `,"recover":true,"offset":0,"epoch":"`+r.Epoch+`"`)
 		require.True(t, r.Recovered)
 		require.Len(t, r.Publications, 2)
-		c.push() // its own join
+		require.Contains(t, c.push(), `"join"`, "its own, and not the leave of what it was put out of")
 		b.handler.Gap(nil)
 		require.Contains(t, c.push(), `"code":2500`)
+	})
+	t.Run("R10 who subscribes again at once stays in presence", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b := &gapBroker{MemoryBroker: realtime.NewMemoryBroker(nil), slow: time.Second}
+			w := &world{}
+			s := inBubble(t, w, w, func(o *realtime.Options) { o.Broker = b })
+			c := s.join("ann/s1")
+			c.subscribe("room:x", "")
+			c.push() // its own join
+			b.handler.Gap(nil)
+			require.Contains(t, c.push(), `"code":2500`)
+			c.subscribe("room:x", "")
+			time.Sleep(2 * time.Second)
+			require.Contains(t, string(c.call(`"presence_stats":{"channel":"room:x"}`)["presence_stats"]), `"num_clients":1`)
+		})
 	})
 	t.Run("R8 history expires", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
@@ -252,6 +268,12 @@ type gapBroker struct {
 	handler realtime.Handler
 	mu      sync.Mutex
 	losing  bool
+	slow    time.Duration // of Leave
+}
+
+func (b *gapBroker) Leave(ctx context.Context, node, channel, client string) error {
+	time.Sleep(b.slow)
+	return b.MemoryBroker.Leave(ctx, node, channel, client)
 }
 
 func (b *gapBroker) drop(on bool) { b.mu.Lock(); b.losing = on; b.mu.Unlock() }

@@ -90,8 +90,19 @@ func (c *conn) subscribe(ctx context.Context, p *subscribeParams) (*subscription
 		c.subs = map[string]*subscription{}
 	}
 	c.subs[p.Channel] = s
+	left := c.leaving[p.Channel]
 	c.mu.Unlock()
 
+	// A client that was told to subscribe again may be faster than its leaving,
+	// which would then take it out of presence again.
+	if left != nil {
+		select {
+		case <-left:
+		case <-ctx.Done():
+			c.abandon(s)
+			return nil, nil, errInternal
+		}
+	}
 	result, e := c.join(ctx, s, p, kept)
 	if e != nil {
 		c.abandon(s)

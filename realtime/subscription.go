@@ -213,8 +213,13 @@ func (c *conn) kick(s *subscription, why unsubscribed) {
 	s.mu.Lock()
 	c.mu.Lock()
 	there, res := c.subs[s.channel] == s, sentOK
+	left := make(chan struct{})
 	if there {
 		delete(c.subs, s.channel)
+		if c.leaving == nil {
+			c.leaving = map[string]chan struct{}{}
+		}
+		c.leaving[s.channel] = left
 		s.phase, s.early = over, nil
 		c.wire.drop(s)
 		res = c.wire.send(frame, nil)
@@ -226,6 +231,12 @@ func (c *conn) kick(s *subscription, why unsubscribed) {
 	}
 	if there {
 		c.hub.leave(s)
+		c.mu.Lock()
+		if c.leaving[s.channel] == left {
+			delete(c.leaving, s.channel)
+		}
+		c.mu.Unlock()
+		close(left)
 	}
 }
 
