@@ -157,13 +157,17 @@ func (w *window) do(actions ...chromedp.Action[chromedp.Void]) {
 // (nil: not looked at).
 func (w *window) js(expression string, out any) {
 	w.t.Helper()
+	require.NoError(w.t, w.evaluate(expression, out), "%s", expression)
+}
+
+func (w *window) evaluate(expression string, out any) error {
 	ctx, cancel := context.WithTimeout(w.ctx, time.Minute)
 	defer cancel()
 	value, err := chromedp.Run(ctx, chromedp.Evaluate[[]byte](expression, chromedp.EvalAwaitPromise))
-	require.NoError(w.t, err, "%s", expression)
-	if out != nil {
-		require.NoError(w.t, json.Unmarshal(value, out), "%s = %s", expression, value)
+	if err != nil || out == nil {
+		return err
 	}
+	return json.Unmarshal(value, out)
 }
 
 // until waits for a JavaScript condition and returns how long it took.
@@ -171,16 +175,34 @@ func (w *window) until(limit time.Duration, condition string) time.Duration {
 	w.t.Helper()
 	for begin := time.Now(); ; time.Sleep(20 * time.Millisecond) {
 		var met bool
-		w.js("!!("+condition+")", &met)
+		err := w.evaluate("!!("+condition+")", &met)
 		took := time.Since(begin)
-		if met {
+		switch {
+		case met:
 			return took
-		}
-		if took > limit {
+		case err != nil && !betweenPages(err):
+			require.NoError(w.t, err, "%s", condition)
+		case took > limit:
 			w.failed()
-			require.Fail(w.t, "waited in vain", "%v for %s", limit, condition)
+			require.Fail(w.t, "waited in vain", "%v for %s (last: %v)", limit, condition, err)
 		}
 	}
+}
+
+// betweenPages says that an expression found no page to run in: the window
+// was on its way from one to the next. The next page may meet the condition.
+func betweenPages(err error) bool {
+	for _, what := range []string{
+		"Inspected target navigated or closed",
+		"Execution context was destroyed",
+		"Cannot find context with specified id",
+		"Cannot find default execution context",
+	} {
+		if strings.Contains(err.Error(), what) {
+			return true
+		}
+	}
+	return false
 }
 
 // shot saves a picture of the window in $SCREENSHOTS, where that is set.
