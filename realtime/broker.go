@@ -33,6 +33,9 @@ type Handler interface {
 	// Gap says that events of these channels may have been lost, as after the
 	// broker's connection broke. nil means all channels.
 	Gap(channels []string)
+
+	// Control takes what [Control.Broadcast] handed out.
+	Control(message []byte)
 }
 
 // EventKind says what an [Event] is.
@@ -112,4 +115,13 @@ type Presence interface {
 	// List returns at most limit clients of a channel.
 	List(ctx context.Context, channel string, limit int) ([]ClientInfo, error)
 	Stats(ctx context.Context, channel string) (clients, users int, err error)
+}
+
+// Control is a [Broker] that also carries what one hub tells all: by it
+// [Hub.SendUser], [Hub.EndSession], [Hub.EndUser] and [Hub.Reauthorize] reach
+// the other nodes.
+type Control interface {
+	// Broadcast hands a message to every attached link, the sender's too: each
+	// at most once, those of one sender in order.
+	Broadcast(ctx context.Context, message []byte) error
 }

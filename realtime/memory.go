@@ -17,13 +17,16 @@ type MemoryOptions struct {
 	MaxBytes    int // of all histories; one channel's may be a thirty-second of it. Defaults to 256 MiB.
 }
 
-// MemoryBroker is a [Broker], [History] and [Presence] in this process's
+// MemoryBroker is a [Broker], [History], [Presence] and [Control] in this process's
 // memory. Several hubs of one process may share one. What it keeps ends with
 // the process: clients that come back afterwards find another epoch and are
 // told that they were not recovered.
 type MemoryBroker struct {
 	shards   [16]memoryShard
 	presence memoryPresence
+
+	mu    sync.Mutex // held while control messages are handed out, for their order
+	links map[*memoryLink]struct{}
 }
 
 // NewMemoryBroker makes a broker. nil options are the defaults.
@@ -31,7 +34,7 @@ func NewMemoryBroker(o *MemoryOptions) *MemoryBroker {
 	if o == nil {
 		o = &MemoryOptions{}
 	}
-	b := &MemoryBroker{}
+	b := &MemoryBroker{links: map[*memoryLink]struct{}{}}
 	for i := range b.shards {
 		s := &b.shards[i]
 		s.channels = map[string]*memoryChannel{}
@@ -89,7 +92,21 @@ type memoryLink struct {
 
 // Attach joins a hub.
 func (b *MemoryBroker) Attach(h Handler) (Link, error) {
-	return &memoryLink{broker: b, handler: h, channels: map[string]struct{}{}}, nil
+	l := &memoryLink{broker: b, handler: h, channels: map[string]struct{}{}}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.links[l] = struct{}{}
+	return l, nil
+}
+
+// Broadcast hands a message to every hub.
+func (b *MemoryBroker) Broadcast(_ context.Context, message []byte) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for l := range b.links {
+		l.handler.Control(message)
+	}
+	return nil
 }
 
 func (l *memoryLink) Subscribe(_ context.Context, channel string) error {
@@ -126,6 +143,9 @@ func (l *memoryLink) unsubscribe(channel string) {
 }
 
 func (l *memoryLink) Close() error {
+	l.broker.mu.Lock()
+	delete(l.broker.links, l)
+	l.broker.mu.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for channel := range maps.Clone(l.channels) {

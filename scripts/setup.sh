@@ -6,11 +6,12 @@ set -euo pipefail
 want=()
 command -v gcc >/dev/null || want+=(gcc libc6-dev)
 command -v npm >/dev/null || want+=(npm)
+command -v redis-server >/dev/null || want+=(redis-server)
 if ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null && ! command -v google-chrome >/dev/null; then
 	want+=(chromium)
 fi
-# Tests start servers of their own. The one that Debian's package starts on
-# installation is not used and may be stopped.
+# Tests start servers of their own. Those that Debian's packages start on
+# installation are not used and may be stopped.
 if ! command -v initdb >/dev/null && ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then
 	want+=(postgresql)
 fi

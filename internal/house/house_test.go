@@ -40,6 +40,7 @@ var allowed = map[string][]string{
 	"auth/accounts/accountstest": {"auth/accounts", "password"},
 	"internal/seal":              {},
 	"internal/pgtest":            {},
+	"internal/redistest":         {},
 	"internal/sqldb":             {},
 	"internal/origin":            {},
 	"internal/house":             {},
