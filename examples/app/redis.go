@@ -9,6 +9,11 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/gatewire/gatewire/realtime"
+	"github.com/gatewire/gatewire/realtime/redisbroker"
+	"github.com/gatewire/gatewire/session"
+	"github.com/gatewire/gatewire/session/redisstore"
 )
 
 const (
@@ -75,6 +80,19 @@ func (r *redisServer) open(log *slog.Logger) redis.UniversalClient {
 		return redis.NewClusterClient(r.cluster)
 	}
 	return redis.NewClient(r.one)
+}
+
+// onRedis keeps sessions in Redis, and carries rooms by it from node to node.
+func onRedis(client redis.UniversalClient, log *slog.Logger) (session.Store, realtime.Broker, error) {
+	store, err := redisstore.New(client, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	broker, err := redisbroker.New(client, &redisbroker.Options{Logger: log})
+	if err != nil {
+		return nil, nil, err
+	}
+	return store, broker, nil
 }
 
 // redisLog is what the Redis library has to say, in our log.
