@@ -1,6 +1,7 @@
 package redisstore_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -101,9 +102,18 @@ func clusterClient(t testing.TB) *redis.ClusterClient {
 // storeOn returns an empty store.
 func storeOn(t testing.TB, c redis.UniversalClient) *redisstore.Store {
 	t.Helper()
-	s, err := redisstore.New(c, &redisstore.Options{Prefix: newPrefix()})
+	prefix := newPrefix()
+	s, err := redisstore.New(c, &redisstore.Options{Prefix: prefix})
 	require.NoError(t, err)
+	if os.Getenv("REDIS_URL") != "" { // one that stays
+		t.Cleanup(func() { c.Del(context.WithoutCancel(t.Context()), keysOf(prefix)...) })
+	}
 	return s
+}
+
+// keysOf are the names of a store's keys.
+func keysOf(prefix string) []string {
+	return []string{"{" + prefix + "sessions}:all", "{" + prefix + "sessions}:index", "{" + prefix + "sessions}:dies"}
 }
 
 func newPrefix() string { return fmt.Sprintf("gwtest-%d-%d:", os.Getpid(), prefixes.Add(1)) }
