@@ -6,8 +6,11 @@ require (
 	github.com/chromedp/cdproto v0.159.0
 	github.com/chromedp/chromedp v0.23.0
 	github.com/coder/websocket v1.8.15
-	github.com/gatewire/gatewire v0.0.0-00010101000000-000000000000
+	github.com/gatewire/gatewire v0.0.0
+	github.com/gatewire/gatewire/realtime/redisbroker v0.0.0-00010101000000-000000000000
+	github.com/gatewire/gatewire/session/redisstore v0.0.0-00010101000000-000000000000
 	github.com/jackc/pgx/v5 v5.12.0
+	github.com/redis/go-redis/v9 v9.23.0
 	github.com/stretchr/testify v1.12.1
 	modernc.org/sqlite v1.61.1
 )
@@ -31,7 +34,6 @@ require (
 	github.com/lestrrat-go/option/v2 v2.0.0 // indirect
 	github.com/mattn/go-isatty v0.0.24 // indirect
 	github.com/ncruces/go-strftime v1.1.0 // indirect
-	github.com/redis/go-redis/v9 v9.23.0 // indirect
 	github.com/remyoudompheng/bigfft v0.0.0-20230129092748-24d4a6f8daec // indirect
 	github.com/segmentio/asm v1.2.1 // indirect
 	github.com/valyala/fastjson v1.6.10 // indirect
@@ -47,4 +49,8 @@ require (
 	modernc.org/memory v1.12.1 // indirect
 )
 
-replace github.com/gatewire/gatewire => ../
+replace (
+	github.com/gatewire/gatewire => ../
+	github.com/gatewire/gatewire/realtime/redisbroker => ../realtime/redisbroker
+	github.com/gatewire/gatewire/session/redisstore => ../session/redisstore
+)

@@ -191,13 +191,13 @@ func (f *follower) connected(ctx context.Context, url string) error {
 	defer conn.CloseNow()
 	conn.SetReadLimit(8 << 20)
 	f.mu.Lock()
-	f.conn, f.url = conn, url
+	f.conn, f.url, f.id = conn, url, 0
 	f.mu.Unlock()
 	hello := object{}
 	if f.token != "" {
 		hello["token"] = f.token
 	}
-	if err := f.send(ctx, "connect", hello, nil); err != nil {
+	if err := f.send(ctx, conn, "connect", hello, nil); err != nil {
 		return err
 	}
 	for {
@@ -217,11 +217,12 @@ func (f *follower) connected(ctx context.Context, url string) error {
 	}
 }
 
-// send sends a command; its reply comes by wait, which is closed when none will.
-func (f *follower) send(ctx context.Context, name string, params object, wait chan reply) error {
+// send sends a command on a connection (nil: whichever there is); its reply
+// comes by wait, which is closed when none will.
+func (f *follower) send(ctx context.Context, on *websocket.Conn, name string, params object, wait chan reply) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.conn == nil || name == "publish" && !f.ready {
+	if f.conn == nil || on != nil && on != f.conn || name == "publish" && !f.ready {
 		return errors.New("not connected")
 	}
 	f.id++
@@ -244,12 +245,12 @@ func (f *follower) take(ctx context.Context, conn *websocket.Conn, r reply, line
 		f.mu.Lock()
 		f.client = r.Connect.Client
 		f.mu.Unlock()
-		return f.subscribe(ctx)
+		return f.subscribe(ctx, conn)
 	case r.Subscribe != nil:
 		f.subscribed(r)
 		return nil
 	case r.Push != nil:
-		return f.pushed(ctx, r)
+		return f.pushed(ctx, conn, r)
 	}
 	f.mu.Lock()
 	wait := f.waits[r.ID]
@@ -259,17 +260,20 @@ func (f *follower) take(ctx context.Context, conn *websocket.Conn, r reply, line
 		wait <- r
 		return nil
 	}
-	if r.Error != nil { // of connect or subscribe
-		if r.Error.Temporary {
-			return fmt.Errorf("%d: %s", r.Error.Code, r.Error.Message)
-		}
+	switch {
+	case r.Error == nil:
+		return nil
+	case !r.Error.Temporary:
 		return &terminal{fmt.Sprintf("%d: %s", r.Error.Code, r.Error.Message)}
+	case r.ID == 1: // connect
+		return fmt.Errorf("%d: %s", r.Error.Code, r.Error.Message)
 	}
+	time.AfterFunc(rand.N(200*time.Millisecond), func() { _ = f.subscribe(ctx, conn) }) // of no use once the connection broke
 	return nil
 }
 
 // subscribe asks for the channel from where it was.
-func (f *follower) subscribe(ctx context.Context) error {
+func (f *follower) subscribe(ctx context.Context, on *websocket.Conn) error {
 	if f.channel == "" {
 		f.mu.Lock()
 		defer f.mu.Unlock()
@@ -282,7 +286,7 @@ func (f *follower) subscribe(ctx context.Context) error {
 		params["recover"], params["offset"], params["epoch"] = true, f.offset, f.epoch
 	}
 	f.mu.Unlock()
-	return f.send(ctx, "subscribe", params, nil)
+	return f.send(ctx, on, "subscribe", params, nil)
 }
 
 func (f *follower) subscribed(r reply) {
@@ -304,7 +308,7 @@ func (f *follower) hear(p publication) {
 	f.seen, f.offset = append(f.seen, p.Data), p.Offset
 }
 
-func (f *follower) pushed(ctx context.Context, r reply) error {
+func (f *follower) pushed(ctx context.Context, conn *websocket.Conn, r reply) error {
 	f.mu.Lock()
 	again := false
 	switch p := r.Push; {
@@ -319,7 +323,7 @@ func (f *follower) pushed(ctx context.Context, r reply) error {
 	}
 	f.mu.Unlock()
 	if again {
-		return f.subscribe(ctx)
+		return f.subscribe(ctx, conn)
 	}
 	return nil
 }
@@ -330,7 +334,7 @@ func (f *follower) ask(name string, params object) (reply, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
 	defer cancel()
 	wait := make(chan reply, 1)
-	if err := f.send(ctx, name, params, wait); err != nil {
+	if err := f.send(ctx, nil, name, params, wait); err != nil {
 		return reply{}, err
 	}
 	select {
