@@ -26,6 +26,8 @@ type load struct {
 	stop atomic.Bool
 	wg   sync.WaitGroup
 
+	first *member // who was there before anything failed
+
 	next    atomic.Int64 // for names
 	slowest atomic.Int64
 	down    atomic.Int64 // answers 503
@@ -156,8 +158,8 @@ func (l *load) visitors() {
 	for i := 0; !l.stop.Load(); i++ {
 		p, other := l.either()
 		m := l.signUp(p, "cookie")
+		time.Sleep(50 * time.Millisecond) // passwords cost both processors much: there is more to see
 		if m == nil {
-			time.Sleep(20 * time.Millisecond)
 			continue
 		}
 		l.is(other, m, http.StatusOK)
@@ -267,14 +269,14 @@ func (l *load) faithful(m *member) {
 
 // begin starts the load, with somebody who was there before.
 func (l *load) begin() {
-	m := l.signUp(l.n.a, "cookie")
-	require.NotNil(l.t, m)
-	l.live = append(l.live, m)
+	l.first = l.signUp(l.n.a, "cookie")
+	require.NotNil(l.t, l.first)
+	l.live = append(l.live, l.first)
 	for range 2 {
 		l.wg.Go(l.visitors)
 		l.wg.Go(l.refreshers)
 	}
-	l.wg.Go(func() { l.faithful(m) })
+	l.wg.Go(func() { l.faithful(l.first) })
 }
 
 // heals measures how long it takes until everything works again at both nodes,
@@ -357,13 +359,13 @@ func TestR15_ServersFailUnderLoad(t *testing.T) {
 			lasts    time.Duration
 		}
 		outages := []outage{
-			{"PostgreSQL killed", n.pg.Crash, n.pg.Run, time.Second},
-			{"PostgreSQL stopped", n.pg.Stop, n.pg.Run, time.Second},
+			{"PostgreSQL killed", n.pg.Crash, n.pg.Run, 2 * time.Second},
+			{"PostgreSQL stopped", n.pg.Stop, n.pg.Run, 2 * time.Second},
 		}
 		if n.redis != nil {
-			outages = append(outages, outage{"Redis killed", n.redis.Kill, n.redis.Run, time.Second},
-				outage{"Redis paused", n.redis.Pause, n.redis.Resume, 3 * time.Second},
-				outage{"Redis stopped", n.redis.Stop, n.redis.Run, time.Second})
+			outages = append(outages, outage{"Redis killed", n.redis.Kill, n.redis.Run, 2 * time.Second},
+				outage{"Redis paused", n.redis.Pause, n.redis.Resume, 8 * time.Second},
+				outage{"Redis stopped", n.redis.Stop, n.redis.Run, 2 * time.Second})
 		}
 		ada := &device{browser: browser(t)}
 		signUp(t, ada.browser, n.a.url, "ada@example.org")
@@ -372,8 +374,18 @@ func TestR15_ServersFailUnderLoad(t *testing.T) {
 		fail := func() {
 			for _, o := range outages {
 				time.Sleep(500 * time.Millisecond)
+				begin := time.Now()
 				require.NoError(t, o.down(), o.name)
-				time.Sleep(o.lasts)
+				var answers sync.WaitGroup
+				var status [2]int
+				for i, p := range []*process{n.a, n.b} {
+					answers.Go(func() { status[i], _, _ = l.do(p, "GET", "/auth/me", nil, l.first) })
+				}
+				answers.Wait()
+				require.Equal(t, [2]int{503, 503}, status, o.name)
+				told := time.Since(begin)
+				require.Less(t, told, o.lasts, "%s: both nodes say so while it is down", o.name)
+				time.Sleep(o.lasts - told)
 				require.NoError(t, o.up(), o.name)
 				l.heals(o.name)
 			}
