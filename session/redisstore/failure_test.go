@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -616,4 +617,32 @@ func TestS24_KilledUnderLoad(t *testing.T) {
 	}
 	require.NotZero(t, failed, "nobody noticed")
 	t.Logf("%d sessions made, %d ended, %d calls without an answer", created, ended, failed)
+}
+
+// Neither a primary that has lost its replicas nor a replica answers: they may
+// not know who was signed out.
+func TestS24_StalePrimaryAndReplica(t *testing.T) {
+	server := ownServer(t)
+	s := storeOn(t, dial(t, server.Addr()))
+	callAll(t, s)
+	all := verbs(t, s)
+	_, err := server.Do("CONFIG", "SET", "min-replicas-to-write", "1")
+	require.NoError(t, err)
+	for name, verb := range all {
+		require.ErrorContains(t, verb(t.Context()), "NOREPLICAS", name)
+	}
+	host, port, err := net.SplitHostPort(server.Addr())
+	require.NoError(t, err)
+	replica := ownServer(t, "--replicaof", host, port)
+	require.Eventually(t, func() bool {
+		info, err := replica.Do("INFO", "replication")
+		return err == nil && strings.Contains(info, "master_link_status:up")
+	}, 60*time.Second, 20*time.Millisecond)
+	c := redis.NewClient(&redis.Options{Addr: replica.Addr(), ContextTimeoutEnabled: true, MaxRetries: -1})
+	t.Cleanup(func() { _ = c.Close() })
+	stale, err := redisstore.New(c, nil)
+	require.NoError(t, err)
+	_, _, err = stale.Load(t.Context(), session.Key{})
+	require.ErrorContains(t, err, "READONLY")
+	require.NoError(t, verbs(t, s)["Load"](t.Context()), "with its replica the primary answers")
 }

@@ -5,7 +5,9 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"net"
+	"os"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -484,4 +486,30 @@ func TestALostAnswerIsNoRefusal(t *testing.T) {
 	_, found, err = s.ByID(ctx, "three")
 	require.NoError(t, err)
 	require.True(t, found)
+}
+
+// The rights that the package comment names are enough, and are for this store
+// alone.
+func TestTheRightsItNeeds(t *testing.T) {
+	source, err := os.ReadFile("doc.go")
+	require.NoError(t, err)
+	_, rest, _ := strings.Cut(string(source), "ACL SETUSER app ")
+	rights, _, _ := strings.Cut(rest, "//\t    (on")
+	server := ownServer(t)
+	_, err = server.Do(append([]string{"ACL", "SETUSER", "app"}, strings.Fields(strings.ReplaceAll(rights, "//", ""))...)...)
+	require.NoError(t, err)
+	c := redis.NewClient(&redis.Options{Addr: server.Addr(), Username: "app", Password: "secret", ContextTimeoutEnabled: true})
+	t.Cleanup(func() { _ = c.Close() })
+	s, err := redisstore.New(c, nil)
+	require.NoError(t, err)
+	for range 2 {
+		callAll(t, s)
+	}
+	s.SetRetention(time.Millisecond, time.Millisecond)
+	time.Sleep(10 * time.Millisecond)
+	callAll(t, s)
+	other, err := redisstore.New(c, &redisstore.Options{Prefix: "other:"})
+	require.NoError(t, err)
+	_, _, err = other.Load(t.Context(), session.Key{})
+	require.ErrorContains(t, err, "NOPERM")
 }
