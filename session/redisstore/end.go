@@ -2,7 +2,6 @@ package redisstore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -43,14 +42,12 @@ func (s *Store) EndUser(ctx context.Context, userID, exceptID string, reason ses
 	return ended(ctx, op, reply, err, reason, ms)
 }
 
-// EndOrigin ends every session that began with a sign-in at o.Issuer and whose
-// Origin has o.Subject and o.SID; of these two one may be empty, which stands
-// for any. It returns what it ended. Removal and log are one step.
+// EndOrigin implements [session.Store].
 func (s *Store) EndOrigin(ctx context.Context, o session.Origin, reason session.Reason, at time.Time) ([]session.Ended, error) {
 	const op = "end origin"
 	ms, err := millis(at)
 	if err == nil && (o.Issuer == "" || o.Subject == "" && o.SID == "") {
-		err = errors.New("an origin needs an issuer, and a subject or a sid")
+		err = session.ErrOrigin
 	}
 	if err != nil {
 		return nil, wrap(ctx, op, err)

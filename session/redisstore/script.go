@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -139,7 +140,11 @@ func (s *Store) send(ctx context.Context, again bool, command, script string, ar
 // wrap names the call. An error at the end of the context's time is the
 // context's too.
 func wrap(ctx context.Context, op string, err error) error {
-	if end := ctx.Err(); end != nil && !errors.Is(err, end) {
+	end := ctx.Err()
+	if deadline, ok := ctx.Deadline(); ok && end == nil && !time.Now().Before(deadline) {
+		end = context.DeadlineExceeded // a socket's timer may be faster than the context's
+	}
+	if end != nil && !errors.Is(err, end) {
 		return fmt.Errorf("session/redisstore: %s: %w (%v)", op, end, err)
 	}
 	return fmt.Errorf("session/redisstore: %s: %w", op, err)

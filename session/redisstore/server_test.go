@@ -37,7 +37,13 @@ func shared[S interface{ Close() error }](start func(...string) (S, error)) func
 	})
 }
 
+// quiet is where go-redis tells of every connection it does not get.
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
+
 func TestMain(m *testing.M) {
+	redis.SetLogger(quiet{})
 	code := m.Run()
 	for _, end := range closers {
 		if err := end(); err != nil {

@@ -5,7 +5,9 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"net"
+	"os"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -21,12 +23,12 @@ import (
 func verbs(t testing.TB, s *redisstore.Store) map[string]func(context.Context) error {
 	t.Helper()
 	made := func() session.Record {
-		rec := record(fmt.Sprint("verb-", prefixes.Add(1)), "ada")
+		rec := record(fmt.Sprint("verb-", prefixes.Add(1)), "vera")
 		require.NoError(t, s.Create(t.Context(), rec, session.AnyEpoch))
 		return rec
 	}
 	load, replace, touch, end := made(), made(), made(), made()
-	fresh := record(fmt.Sprint("verb-", prefixes.Add(1)), "ada")
+	fresh := record(fmt.Sprint("verb-", prefixes.Add(1)), "vera")
 	return map[string]func(context.Context) error{
 		"Create":  func(ctx context.Context) error { return s.Create(ctx, fresh, session.AnyEpoch) },
 		"Load":    func(ctx context.Context) error { _, _, err := s.Load(ctx, load.Key); return err },
@@ -48,7 +50,7 @@ func verbs(t testing.TB, s *redisstore.Store) map[string]func(context.Context) e
 			return err
 		},
 		"EndedSince": func(ctx context.Context) error { _, _, err := s.EndedSince(ctx, "", 10); return err },
-		"ListUser":   func(ctx context.Context) error { _, err := s.ListUser(ctx, "ada"); return err },
+		"ListUser":   func(ctx context.Context) error { _, err := s.ListUser(ctx, "vera"); return err },
 		"Epoch":      func(ctx context.Context) error { _, err := s.Epoch(ctx, "ada"); return err },
 		"Reap":       func(ctx context.Context) error { _, err := s.Reap(ctx, ms(), 10); return err },
 	}
@@ -234,7 +236,7 @@ func TestE4_EndOrigin(t *testing.T) {
 
 			for _, o := range []session.Origin{{}, {Issuer: a}, {Subject: "1"}, {SID: "x"}, {Subject: "1", SID: "x"}} {
 				_, err := s.EndOrigin(ctx, o, session.ReasonSignedOut, ms())
-				require.Error(t, err, "%+v", o)
+				require.ErrorIs(t, err, session.ErrOrigin, "%+v", o)
 			}
 			require.Empty(t, end(session.Origin{Issuer: a, Subject: "x"}), "a subject is no sid")
 			require.Empty(t, end(session.Origin{Issuer: a, SID: "1"}))
@@ -484,4 +486,30 @@ func TestALostAnswerIsNoRefusal(t *testing.T) {
 	_, found, err = s.ByID(ctx, "three")
 	require.NoError(t, err)
 	require.True(t, found)
+}
+
+// The rights that the package comment names are enough, and are for this store
+// alone.
+func TestTheRightsItNeeds(t *testing.T) {
+	source, err := os.ReadFile("doc.go")
+	require.NoError(t, err)
+	_, rest, _ := strings.Cut(string(source), "ACL SETUSER app ")
+	rights, _, _ := strings.Cut(rest, "//\t    (on")
+	server := ownServer(t)
+	_, err = server.Do(append([]string{"ACL", "SETUSER", "app"}, strings.Fields(strings.ReplaceAll(rights, "//", ""))...)...)
+	require.NoError(t, err)
+	c := redis.NewClient(&redis.Options{Addr: server.Addr(), Username: "app", Password: "secret", ContextTimeoutEnabled: true})
+	t.Cleanup(func() { _ = c.Close() })
+	s, err := redisstore.New(c, nil)
+	require.NoError(t, err)
+	for range 2 {
+		callAll(t, s)
+	}
+	s.SetRetention(time.Millisecond, time.Millisecond)
+	time.Sleep(10 * time.Millisecond)
+	callAll(t, s)
+	other, err := redisstore.New(c, &redisstore.Options{Prefix: "other:"})
+	require.NoError(t, err)
+	_, _, err = other.Load(t.Context(), session.Key{})
+	require.ErrorContains(t, err, "NOPERM")
 }

@@ -23,9 +23,9 @@ end
 
 -- unfit says why the store can't be used as it is. 'new': nothing is there, or
 -- eviction took a part. What is left is worth nothing then: without the index
--- EndUser would miss sessions that live.
-local function unfit()
-	local v = call('HGET', all, '.v')
+-- EndUser would miss sessions that live. v is the version, where it is known.
+local function unfit(v)
+	if v == nil then v = call('HGET', all, '.v') end
 	if v and v ~= '1' then return 'version' end
 	if not v or call('EXISTS', index, dies) ~= 2 then return 'new' end
 end
