@@ -126,7 +126,7 @@ func rotate(t *testing.T, p *process, token string) (int, object) {
 // another matter: they take their time.
 func (d *device) dead(t *testing.T, p *process, how string) {
 	t.Helper()
-	res := send(t, &http.Client{}, "GET", p.url+"/auth/me", "", "Authorization", "Bearer "+d.access)
+	res := send(t, &http.Client{}, "GET", p.url+"/auth/sessions", "", "Authorization", "Bearer "+d.access)
 	require.Equal(t, http.StatusUnauthorized, res.StatusCode, "%s: the access token at the other node", how)
 	if d.refresh == "" {
 		res = send(t, &http.Client{}, "GET", p.url+"/auth/me", "", "Cookie", d.cookie)
