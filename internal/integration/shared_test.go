@@ -23,6 +23,7 @@ import (
 	"github.com/gatewire/gatewire/jwt"
 	"github.com/gatewire/gatewire/password"
 	"github.com/gatewire/gatewire/session"
+	sessionsql "github.com/gatewire/gatewire/session/sqlstore"
 )
 
 // turns is a limiter and a memory of what happened once that is another node
@@ -319,4 +320,37 @@ func TestA2_LimiterDownIs503(t *testing.T) {
 		watch.setFail(nil)
 		require.Equal(t, 200, n.login(t, "192.0.2.1", "al@example.com", goodPassword))
 	})
+}
+
+// Of a burst of guesses one at a time waits for SQLite's only writer: the rest
+// hold no connection meanwhile, and leave when their client does.
+func TestA2_SQLiteGuessesQueueOutsideTheDatabase(t *testing.T) {
+	dsn := sessionsql.SQLiteDSN(sqliteFile(t))
+	db := openDSN(t, dsn)
+	l := accountsOn(t, db).Limiter()
+	limit := accounts.Limit{Burst: 9, Every: time.Hour}
+	writer, err := openDSN(t, dsn).Begin()
+	require.NoError(t, err)
+	_, err = writer.Exec(`UPDATE gatewire_accounts_schema SET applied = applied`)
+	require.NoError(t, err)
+	burst := background(func() []error {
+		return atOnce(30, func(i int) error {
+			_, err := l.Take(context.WithoutCancel(t.Context()), fmt.Sprint("key", i), limit)
+			return err
+		})
+	})
+	waits(t, burst, "a try was taken past the writer")
+	require.LessOrEqual(t, db.Stats().InUse, 1)
+	gone, cancel := context.WithCancel(t.Context())
+	cancelled := background(func() error {
+		_, err := l.Take(gone, "key", limit)
+		return err
+	})
+	time.Sleep(50 * time.Millisecond)
+	cancel()
+	require.ErrorIs(t, <-cancelled, context.Canceled)
+	require.NoError(t, writer.Rollback())
+	for _, err := range <-burst {
+		require.NoError(t, err)
+	}
 }
