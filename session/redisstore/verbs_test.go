@@ -308,6 +308,11 @@ func TestW2_E3_WhatIsForgotten(t *testing.T) {
 	_, err = s.Reap(ctx, ms(), 10)
 	require.NoError(t, err)
 	require.Equal(t, empty, size(), "nothing is left of five sessions and an epoch")
+	for _, key := range keysOf(prefix)[1:] {
+		n, err := c.ZCard(ctx, key).Result()
+		require.NoError(t, err)
+		require.EqualValues(t, 1, n, "nothing but the empty entry is left in %s", key)
+	}
 	_, _, err = s.EndedSince(ctx, start, 10)
 	require.ErrorIs(t, err, session.ErrCursorLost)
 	require.Empty(t, endedAfter(t, s, middle))
@@ -324,18 +329,71 @@ func TestW2_E3_WhatIsForgotten(t *testing.T) {
 	require.NoError(t, s.Create(ctx, record("s0", "ada"), session.AnyEpoch))
 
 	// Two raises: forgetting the first leaves the second.
-	s.SetRetention(time.Hour, time.Hour)
-	for range 2 {
-		_, err = s.EndUser(ctx, "bob", "", session.ReasonRevoked, ms())
-		require.NoError(t, err)
-	}
-	last, err := s.Epoch(ctx, "bob")
+	s.SetRetention(time.Hour, 50*time.Millisecond)
+	first, err = s.Epoch(ctx, "bob")
 	require.NoError(t, err)
-	_, err = s.Reap(ctx, ms(), 10)
+	_, err = s.EndUser(ctx, "bob", "", session.ReasonRevoked, ms())
+	require.NoError(t, err)
+	time.Sleep(100 * time.Millisecond)
+	_, err = s.EndUser(ctx, "bob", "", session.ReasonRevoked, ms()) // forgets too
 	require.NoError(t, err)
 	now, err = s.Epoch(ctx, "bob")
 	require.NoError(t, err)
-	require.Equal(t, last, now)
+	require.NotEqual(t, first, now)
+}
+
+// Cursors from the future: of a log that a backup has brought back.
+func TestW2_ACursorPastTheLogIsLost(t *testing.T) {
+	s := storeOn(t, client(t))
+	name, number, _ := strings.Cut(cursorOf(t, s), ".")
+	require.Equal(t, "0", number)
+	for _, limit := range []int{0, 10} {
+		_, _, err := s.EndedSince(t.Context(), name+".1", limit)
+		require.ErrorIs(t, err, session.ErrCursorLost)
+		_, next, err := s.EndedSince(t.Context(), name+".0", limit)
+		require.NoError(t, err)
+		require.Equal(t, name+".0", next)
+	}
+}
+
+// Whatever moves the end of a session's time, Reap goes by the last word.
+func TestR1_ReapGoesByWhatWasMoved(t *testing.T) {
+	ctx, s := t.Context(), storeOn(t, client(t))
+	at := ms()
+	make := func(id string) session.Record {
+		rec := record(id, "ada")
+		rec.IdleExpires, rec.Expires = at.Add(time.Minute), at.Add(time.Hour)
+		require.NoError(t, s.Create(ctx, rec, session.AnyEpoch))
+		return rec
+	}
+	make("left")
+	touched := make("touched")
+	require.NoError(t, s.Touch(ctx, touched.Key, at, at.Add(10*time.Minute)))
+	renewed := make("renewed")
+	renewed.IdleExpires, renewed.Expires = at.Add(10*time.Minute), at.Add(2*time.Hour)
+	require.NoError(t, s.Replace(ctx, renewed.Key, renewed, 1))
+	shortened := make("shortened")
+	shortened.Expires = at.Add(30 * time.Second)
+	require.NoError(t, s.Replace(ctx, shortened.Key, shortened, 1))
+
+	for _, step := range []struct {
+		after time.Duration
+		want  []string
+	}{
+		{30*time.Second - time.Millisecond, nil},
+		{30 * time.Second, []string{"shortened"}},
+		{time.Minute, []string{"left"}},
+		{10*time.Minute - time.Millisecond, nil},
+		{10 * time.Minute, []string{"renewed", "touched"}},
+	} {
+		ended, err := s.Reap(ctx, at.Add(step.after), 10)
+		require.NoError(t, err)
+		var ids []string
+		for _, e := range ended {
+			ids = append(ids, e.ID)
+		}
+		require.ElementsMatch(t, step.want, ids, "after %v", step.after)
+	}
 }
 
 // Without any Reap the log, the epochs and the dead don't pile up, and a store
