@@ -18,11 +18,15 @@ import (
 	sessionsql "github.com/gatewire/gatewire/session/sqlstore"
 )
 
+// origin is where furnish's session came from.
+var origin = session.Origin{Issuer: "https://issuer.example", Subject: "1", SID: "sid"}
+
 // operations are all methods of both stores; each returns whether it claims to
 // have found or done something, and its error.
 func operations(s *sessionsql.Store, a *accountsql.Store, cursor string) map[string]func(context.Context) (bool, error) {
 	now := time.Now()
 	rec := record("there", "u1")
+	rec.Origin = origin
 	id := &accounts.ExternalIdentity{Issuer: "https://issuer.example", Subject: "2", UserID: "user-2"}
 	return map[string]func(context.Context) (bool, error){
 		"Create":  func(ctx context.Context) (bool, error) { return false, s.Create(ctx, record("new", "u1"), 0) },
@@ -35,6 +39,10 @@ func operations(s *sessionsql.Store, a *accountsql.Store, cursor string) map[str
 		"End": func(ctx context.Context) (bool, error) { return s.End(ctx, "there", session.ReasonSignedOut, now) },
 		"EndUser": func(ctx context.Context) (bool, error) {
 			e, err := s.EndUser(ctx, "u1", "", session.ReasonRevoked, now)
+			return len(e) > 0, err
+		},
+		"EndOrigin": func(ctx context.Context) (bool, error) {
+			e, err := s.EndOrigin(ctx, origin, session.ReasonProvider, now)
 			return len(e) > 0, err
 		},
 		"EndedSince": func(ctx context.Context) (bool, error) {
@@ -74,7 +82,9 @@ func operations(s *sessionsql.Store, a *accountsql.Store, cursor string) map[str
 func furnish(t *testing.T, s *sessionsql.Store, a *accountsql.Store) {
 	t.Helper()
 	ctx := t.Context()
-	require.NoError(t, s.Create(ctx, record("there", "u1"), session.AnyEpoch))
+	rec := record("there", "u1")
+	rec.Origin = origin
+	require.NoError(t, s.Create(ctx, rec, session.AnyEpoch))
 	require.NoError(t, a.CreateUser(ctx, user(1), &accounts.ExternalIdentity{Issuer: "https://issuer.example", Subject: "1", UserID: "user-1"}))
 	require.NoError(t, a.AddKey(ctx, jwt.StoredKey{ID: "k1", Algorithm: "ES256", Public: []byte("{}"), Sealed: []byte("s")}, ""))
 }
@@ -135,12 +145,14 @@ func TestS25_BrokenOffListsAreErrors(t *testing.T) {
 			require.NoError(t, s.Create(ctx, dead, session.AnyEpoch))
 			_, err := s.End(ctx, gone.ID, session.ReasonSignedOut, now)
 			require.NoError(t, err)
-			require.NoError(t, s.Create(ctx, record(fmt.Sprintf("here-%d", i), "u1"), session.AnyEpoch))
+			here := record(fmt.Sprintf("here-%d", i), "u1")
+			here.Origin = origin
+			require.NoError(t, s.Create(ctx, here, session.AnyEpoch))
 		}
 		require.NoError(t, a.AddKey(ctx, jwt.StoredKey{ID: "k2", Public: []byte{}, Sealed: []byte{}, Published: now}, "k1"))
 		before := dumpTables(t, db)
 		ops := operations(s, a, cursor)
-		for _, name := range []string{"EndedSince", "ListUser", "EndUser", "Reap", "Keys"} {
+		for _, name := range []string{"EndedSince", "ListUser", "EndUser", "EndOrigin", "Reap", "Keys"} {
 			t.Run(name, func(t *testing.T) {
 				spy.cut = errors.New("connection reset")
 				done, err := ops[name](ctx)

@@ -62,10 +62,12 @@ func TestS22_SQLiteQueryPlansUseIndexes(t *testing.T) {
 	fill := func() {
 		for i := range 50 {
 			rec := record(fmt.Sprintf("s%d-%d", i, now.UnixNano()), fmt.Sprintf("u%d", i%10))
+			rec.Origin = session.Origin{Issuer: origin.Issuer, Subject: fmt.Sprint(i % 10), SID: fmt.Sprint(i)}
 			require.NoError(t, s.Create(ctx, rec, session.AnyEpoch))
 		}
 	}
 	fill()
+	subject := session.Origin{Issuer: origin.Issuer, Subject: "2"}
 	cursor := cursorOf(t, s)
 	rec := record("s", "u1")
 	id := &accounts.ExternalIdentity{Issuer: "https://issuer.example", Subject: "1", UserID: "user-1"}
@@ -90,6 +92,10 @@ func TestS22_SQLiteQueryPlansUseIndexes(t *testing.T) {
 			[]string{"(id=?)", "(rowid>?)"}, nil},
 		{"EndUser", func() error { _, err := s.EndUser(ctx, "u1", "s", session.ReasonRevoked, now); return err },
 			[]string{"USING INDEX gatewire_sessions_user (user_id=?)", "(rowid>?)"}, nil},
+		{"EndOrigin by sid", func() error { _, err := s.EndOrigin(ctx, origin, session.ReasonProvider, now); return err },
+			[]string{"USING INDEX gatewire_sessions_sid (origin_issuer=? AND origin_sid=?)"}, nil},
+		{"EndOrigin by subject", func() error { _, err := s.EndOrigin(ctx, subject, session.ReasonProvider, now); return err },
+			[]string{"USING INDEX gatewire_sessions_subject (origin_issuer=? AND origin_subject=?)", "(rowid>?)"}, nil},
 		{"Reap", func() error { _, err := s.Reap(ctx, now.Add(31*time.Minute), 10); return err },
 			[]string{"USING INDEX gatewire_sessions_dies (dies<?)", "(rowid>?)"}, []string{"gatewire_session_ended"}},
 		{"CreateUser", func() error { return a.CreateUser(ctx, user(1), id) }, []string{"(issuer=? AND subject=?)"}, nil},
@@ -189,6 +195,21 @@ func TestS22_PostgresQueryPlansUseIndexes(t *testing.T) {
 				{"EndedSince", func() error { _, _, err := s.EndedSince(ctx, cursor, 10); return err }, []string{"gatewire_session_ended_pkey"}, nil},
 				{"End", func() error { _, err := s.End(ctx, "id5", session.ReasonSignedOut, now); return err }, []string{"using gatewire_sessions_pkey on"}, nil},
 				{"EndUser", func() error { _, err := s.EndUser(ctx, "u1", "s", session.ReasonRevoked, now); return err }, []string{"gatewire_sessions_user"}, nil},
+				{"EndOrigin by sid", func() error {
+					_, err := s.EndOrigin(ctx, session.Origin{Issuer: origin.Issuer, SID: "sid7"}, session.ReasonProvider, now)
+					return err
+				},
+					[]string{"gatewire_sessions_sid"}, nil},
+				{"EndOrigin by both", func() error {
+					_, err := s.EndOrigin(ctx, session.Origin{Issuer: origin.Issuer, SID: "sid8", Subject: "sub8"}, session.ReasonProvider, now)
+					return err
+				},
+					[]string{"gatewire_sessions_sid"}, nil},
+				{"EndOrigin by subject", func() error {
+					_, err := s.EndOrigin(ctx, session.Origin{Issuer: origin.Issuer, Subject: "sub9"}, session.ReasonProvider, now)
+					return err
+				},
+					[]string{"gatewire_sessions_subject"}, nil},
 				{"Reap", func() error { _, err := s.Reap(ctx, now.Add(31*time.Minute), 10); return err },
 					[]string{"using gatewire_sessions_dies on", "gatewire_session_ended_pkey"}, nil},
 				{"CreateUser", func() error { return a.CreateUser(ctx, user(1), id) }, []string{"gatewire_identities_pkey"}, nil},
