@@ -137,7 +137,9 @@ func (h *hints) read(r *http.Request) string {
 func (h *hints) forget(w http.ResponseWriter) {
 	c := h.cookie("")
 	c.MaxAge = -1
-	http.SetCookie(w, c)
+	if !slices.Contains(w.Header()["Set-Cookie"], c.String()) { // the host's SignOut may have
+		http.SetCookie(w, c)
+	}
 }
 
 func (h *hints) cookie(value string) *http.Cookie {
