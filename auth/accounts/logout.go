@@ -57,7 +57,7 @@ func (s *Service) outlived(ctx context.Context, o session.Origin, began time.Tim
 	if o.Issuer == "" {
 		return false, nil
 	}
-	began = began.Truncate(time.Millisecond) // which stores keep
+	began = began.Truncate(time.Microsecond) // which a Once keeps
 	for _, about := range []session.Origin{{Issuer: o.Issuer, SID: o.SID}, {Issuer: o.Issuer, Subject: o.Subject}} {
 		key := logoutKey(about)
 		if key == "" {
