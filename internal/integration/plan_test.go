@@ -1,6 +1,7 @@
 package integration_test
 
 import (
+	"context"
 	"fmt"
 	"regexp"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatewire/gatewire/auth/accounts"
+	accountsql "github.com/gatewire/gatewire/auth/accounts/sqlstore"
 	"github.com/gatewire/gatewire/jwt"
 	"github.com/gatewire/gatewire/session"
 	sessionsql "github.com/gatewire/gatewire/session/sqlstore"
@@ -104,6 +106,12 @@ func TestS22_SQLiteQueryPlansUseIndexes(t *testing.T) {
 		{"UserByIdentity", func() error { _, _, err := a.UserByIdentity(ctx, id.Issuer, "1"); return err },
 			[]string{"(issuer=? AND subject=?)", "(id=?)"}, nil},
 		{"SetPassword", func() error { return a.SetPassword(ctx, "user-1", "hash-0", "hash-1") }, []string{"(id=?)"}, nil},
+		{"Limiter.Take", func() error { _, err := a.Limiter().Take(ctx, "key", limit); return err }, []string{"gatewire_limits USING PRIMARY KEY (key=?)"}, nil},
+		{"Limiter.Give", func() error { return a.Limiter().Give(ctx, "key", limit) }, []string{"gatewire_limits USING PRIMARY KEY (key=?)"}, nil},
+		{"Once.Take", func() error { _, err := a.Once().Take(ctx, "key", time.Hour); return err }, nil, nil},
+		{"Once.Taken", func() error { _, _, err := a.Once().Taken(ctx, "key"); return err }, []string{"gatewire_once USING PRIMARY KEY (key=?)"}, nil},
+		{"Limiter reaps", func() error { return untilReaped(ctx, a) }, []string{"USING COVERING INDEX gatewire_limits_full_at (full_at<?)", "gatewire_limits USING PRIMARY KEY (key=?)",
+			"USING COVERING INDEX gatewire_once_expires (expires<?)", "gatewire_once USING PRIMARY KEY (key=?)"}, nil},
 		{"AddKey", func() error { return a.AddKey(ctx, key, "") }, nil, []string{"gatewire_signing_keys"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -117,6 +125,20 @@ func TestS22_SQLiteQueryPlansUseIndexes(t *testing.T) {
 			require.NotContains(t, c.scans, "gatewire_sessions")
 		})
 	}
+}
+
+// untilReaped uses the limiter and what happened once until they have removed
+// what is over.
+func untilReaped(ctx context.Context, a *accountsql.Store) error {
+	for range 100 {
+		if err := a.Limiter().Give(ctx, "key", limit); err != nil {
+			return err
+		}
+		if _, err := a.Once().Take(ctx, "key", time.Hour); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // explainPostgres is explain for PostgreSQL. generic asks for the plan that is
@@ -175,6 +197,8 @@ func TestS22_PostgresQueryPlansUseIndexes(t *testing.T) {
 				`INSERT INTO gatewire_session_epochs SELECT 'u' || i, i FROM generate_series(1, 30000) AS i`,
 				`INSERT INTO gatewire_users SELECT 'id' || i, '', 'e' || i, TRUE, '', '', 0, '', FALSE, '[]', '[]' FROM generate_series(1, 30000) AS i`,
 				`INSERT INTO gatewire_identities SELECT 'issuer', i, 'id' || i, '', 0 FROM generate_series(1, 30000) AS i`,
+				`INSERT INTO gatewire_limits SELECT 'over' || i, i FROM generate_series(1, 30000) AS i`,
+				`INSERT INTO gatewire_once SELECT 'over' || i, i, i, 1 FROM generate_series(1, 30000) AS i`,
 				`ANALYZE`,
 			} {
 				_, err := db.Exec(q)
@@ -218,6 +242,11 @@ func TestS22_PostgresQueryPlansUseIndexes(t *testing.T) {
 				{"UserByIdentity", func() error { _, _, err := a.UserByIdentity(ctx, id.Issuer, "1"); return err },
 					[]string{"gatewire_identities_pkey", "gatewire_users_pkey"}, nil},
 				{"SetPassword", func() error { return a.SetPassword(ctx, "user-1", "hash-0", "hash-1") }, []string{"gatewire_users_pkey"}, nil},
+				{"Limiter.Take", func() error { _, err := a.Limiter().Take(ctx, "over7", limit); return err }, []string{"gatewire_limits_pkey"}, nil},
+				{"Limiter.Give", func() error { return a.Limiter().Give(ctx, "over7", limit) }, []string{"gatewire_limits_pkey"}, nil},
+				{"Once.Take", func() error { _, err := a.Once().Take(ctx, "key", time.Hour); return err }, nil, nil},
+				{"Once.Taken", func() error { _, _, err := a.Once().Taken(ctx, "over7"); return err }, []string{"gatewire_once_pkey"}, nil},
+				{"Limiter reaps", func() error { return untilReaped(ctx, a) }, []string{"gatewire_limits_full_at", "gatewire_limits_pkey", "gatewire_once_expires", "gatewire_once_pkey"}, nil},
 			} {
 				t.Run(c.name, func(t *testing.T) {
 					plan := explainPostgres(t, spy, generic, func() {
