@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"mime"
 	"net/http"
 	"time"
 )
@@ -37,16 +36,16 @@ func (l *Login) serveBackchannel(w http.ResponseWriter, r *http.Request) {
 }
 
 func (l *Login) backchannel(w http.ResponseWriter, r *http.Request) error {
-	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/x-www-form-urlencoded" {
-		return badRequest("back-channel logout: not a form")
-	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxCallbackBody)
 	if err := r.ParseForm(); err != nil {
 		return badRequest("back-channel logout: unreadable form")
 	}
-	form, err := singleParams(r.PostForm)
+	form, err := singleParams(r.PostForm) // the body's, empty unless that is a form
 	if err != nil {
 		return err
+	}
+	if !form.Has("logout_token") {
+		return badRequest("back-channel logout: no logout_token in a form")
 	}
 	t, err := l.verifyLogout(r.Context(), form.Get("logout_token"))
 	if err != nil {

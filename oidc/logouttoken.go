@@ -54,7 +54,7 @@ func (l *Login) verifyLogout(ctx context.Context, raw string) (*logoutToken, err
 }
 
 func (p *Provider) readLogout(c claims, now time.Time) (*logoutToken, error) {
-	if err := errors.Join(p.checkIssuer(c), p.checkAudience(c), checkTimes(c, now), checkLogoutEvent(c)); err != nil {
+	if err := errors.Join(p.checkAudience(c), checkTimes(c, now), checkLogoutEvent(c)); err != nil {
 		return nil, err
 	}
 	iat, err := c.time("iat")

@@ -36,6 +36,17 @@ func (o *onceStore) Taken(ctx context.Context, key string) (time.Time, bool, err
 	return o.Once.Taken(ctx, key)
 }
 
+// afterToken calls f when the token endpoint has answered.
+type afterToken struct{ f func() }
+
+func (a *afterToken) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := http.DefaultTransport.RoundTrip(r)
+	if a.f != nil && strings.HasSuffix(r.URL.Path, "/token") {
+		a.f()
+	}
+	return resp, err
+}
+
 // logoutWorld is a world with a provider that knows its logout pages, whose
 // first user has the given sid.
 func logoutWorld(t *testing.T, sid string, change ...func(*worldOptions)) (*world, *oidctest.Provider, *onceStore) {
@@ -210,6 +221,26 @@ func TestO12_ALogoutDuringASignIn(t *testing.T) {
 		devices, err := w.service.Devices(t.Context(), in.User().ID)
 		require.NoError(t, err)
 		require.Empty(t, devices)
+	})
+	t.Run("O12 during the exchange", func(t *testing.T) {
+		network := &afterToken{}
+		w, op, _ := logoutWorld(t, "s1", func(o *worldOptions) { o.ProviderClient = &http.Client{Transport: network} })
+		network.f = func() { tell(t, op, 200, "", "s1") }
+		b := w.browser()
+		require.Equal(t, 403, b.signIn(t, "/auth/dev/login").StatusCode)
+		require.Equal(t, 401, b.me().StatusCode)
+		network.f = nil
+		b.signIn(t, "/auth/dev/login")
+		require.Equal(t, 200, b.me().StatusCode)
+	})
+	t.Run("O12 at another provider", func(t *testing.T) {
+		w, op, _ := logoutWorld(t, "")
+		in, err := w.service.LoginWith(t.Context(), oidc.Profile{Issuer: "https://other.example", Subject: "al", SID: "s1"}, accounts.Client{})
+		require.NoError(t, err)
+		tell(t, op, 200, "", "s1")
+		tell(t, op, 200, "al", "")
+		_, err = in.Tokens(t.Context())
+		require.NoError(t, err)
 	})
 	t.Run("O12 of another session", func(t *testing.T) {
 		w, op, _ := logoutWorld(t, "s1")
