@@ -175,6 +175,9 @@ func (f *follower) run(ctx context.Context) {
 	}
 }
 
+// errNotThere means that a command was not sent.
+var errNotThere = errors.New("not connected, or not subscribed")
+
 // terminal is an answer after which SDKs give up.
 type terminal struct{ text string }
 
@@ -223,7 +226,7 @@ func (f *follower) send(ctx context.Context, on *websocket.Conn, name string, pa
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.conn == nil || on != nil && on != f.conn || name == "publish" && !f.ready {
-		return errors.New("not connected")
+		return errNotThere
 	}
 	f.id++
 	b, err := json.Marshal(object{"id": f.id, name: params})
@@ -355,6 +358,16 @@ func (f *follower) ask(name string, params object) (reply, error) {
 func (f *follower) publish(from string, n int) error {
 	_, err := f.ask("publish", object{"channel": f.channel, "data": object{"From": from, "N": n}})
 	return err
+}
+
+// say publishes as soon as it can.
+func (f *follower) say(t *testing.T, from string, n int) {
+	t.Helper()
+	err := errNotThere
+	for begin := time.Now(); errors.Is(err, errNotThere) && time.Since(begin) < 30*time.Second; time.Sleep(time.Millisecond) {
+		err = f.publish(from, n)
+	}
+	require.NoError(t, err)
 }
 
 // present are the ids of the connections in the follower's channel.

@@ -144,12 +144,12 @@ func TestR8_OneRoomOnTwoNodes(t *testing.T) {
 	t.Run("R8 recovery at the other node", func(t *testing.T) {
 		moving := follow(t, bob, "", "room:two", n.a, n.b).joined(t)
 		speaker := follow(t, ada, "", "room:two", n.a).joined(t)
-		require.NoError(t, speaker.publish("s", 0))
+		speaker.say(t, "s", 0)
 		moving.until(t, "it hears", func() bool { return len(moving.seen) == 1 })
 		moving.drop()
 		acked := map[string][]int{"s": {0}}
 		for i := 1; i < 50; i++ {
-			require.NoError(t, speaker.publish("s", i))
+			speaker.say(t, "s", i)
 			acked["s"] = append(acked["s"], i)
 		}
 		moving.catchUp(t, acked)
@@ -207,7 +207,7 @@ func TestR12_RollingRestart(t *testing.T) {
 						together++
 					}
 				}
-				require.LessOrEqual(t, together, max(3, len(moved)/3), "within half a second")
+				require.LessOrEqual(t, together, max(3, len(moved)/2), "within half a second")
 			}
 			*p = start(t, append(n.env, "ADDR="+old.url[len("http://"):])...)
 		}
@@ -237,7 +237,7 @@ func TestR10_NoGhostsOfAKilledNode(t *testing.T) {
 		if len(present) == 1 {
 			break
 		}
-		require.Less(t, time.Since(killed), 33*time.Second)
+		require.Less(t, time.Since(killed), 35*time.Second)
 		time.Sleep(250 * time.Millisecond)
 	}
 	t.Logf("R10 the killed node's presence was gone after %v", time.Since(killed))
