@@ -290,6 +290,9 @@ func TestW2_E3_WhatIsForgotten(t *testing.T) {
 	}
 	_, err = s.EndUser(ctx, "ada", "", session.ReasonRevoked, ms())
 	require.NoError(t, err)
+	timed, err := c.ZCard(ctx, keysOf(prefix)[2]).Result()
+	require.NoError(t, err)
+	require.EqualValues(t, 1, timed, "who has ended waits for no Reap")
 	second, err := s.Epoch(ctx, "ada")
 	require.NoError(t, err)
 	require.NotEqual(t, first, second)
