@@ -33,6 +33,8 @@ var allowed = map[string][]string{
 	"oidc/oidctest":              {},
 	"realtime":                   {"internal/origin"},
 	"realtime/client":            {},
+	"realtime/realtimetest":      {"realtime"},
+	"realtime/redisbroker":       {"realtime"},
 	"auth":                       {},
 	"auth/authtest":              {"auth"},
 	"auth/accounts":              {"auth", "password", "session", "jwt", "oidc", "internal/origin", "internal/seal"},
@@ -59,11 +61,11 @@ var modules = []string{
 
 // usedBy lists which third-party modules each package's code may import.
 var usedBy = map[string][]string{
-	"password":              {"golang.org/x/crypto"},
-	"jwt":                   {"github.com/lestrrat-go/jwx/v3"},
-	"oidc":                  {"github.com/coreos/go-oidc/v3", "golang.org/x/oauth2", "github.com/lestrrat-go/jwx/v3"},
-	"realtime":              {"github.com/coder/websocket"},
-	"realtime/realtimetest": {"github.com/coder/websocket"},
+	"password":             {"golang.org/x/crypto"},
+	"jwt":                  {"github.com/lestrrat-go/jwx/v3"},
+	"oidc":                 {"github.com/coreos/go-oidc/v3", "golang.org/x/oauth2", "github.com/lestrrat-go/jwx/v3"},
+	"realtime":             {"github.com/coder/websocket"},
+	"realtime/redisbroker": {"github.com/redis/go-redis/v9"},
 }
 
 type pkg struct {
