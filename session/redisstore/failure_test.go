@@ -18,6 +18,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/gatewire/gatewire/internal/redistest"
 	"github.com/gatewire/gatewire/session"
 	"github.com/gatewire/gatewire/session/redisstore"
 )
@@ -645,4 +646,54 @@ func TestS24_StalePrimaryAndReplica(t *testing.T) {
 	_, _, err = stale.Load(t.Context(), session.Key{})
 	require.ErrorContains(t, err, "READONLY")
 	require.NoError(t, verbs(t, s)["Load"](t.Context()), "with its replica the primary answers")
+}
+
+// The node of a cluster that carries the store goes down and comes back.
+func TestS24_ClusterNodeKilled(t *testing.T) {
+	cluster, err := redistest.StartCluster()
+	skipWithout(t, err)
+	t.Cleanup(func() { _ = cluster.Close() })
+	c := redis.NewClusterClient(&redis.ClusterOptions{Addrs: cluster.Addrs(), ContextTimeoutEnabled: true})
+	t.Cleanup(func() { _ = c.Close() })
+	prefix := newPrefix()
+	s, err := redisstore.New(c, &redisstore.Options{Prefix: prefix})
+	require.NoError(t, err)
+	require.NoError(t, s.Create(t.Context(), record("stays", "ada"), session.AnyEpoch))
+	require.NoError(t, s.Create(t.Context(), record("ended", "ada"), session.AnyEpoch))
+	cursor := cursorOf(t, s)
+	_, err = s.End(t.Context(), "ended", session.ReasonRevoked, ms())
+	require.NoError(t, err)
+	callAll(t, s)
+	all := verbs(t, s)
+
+	owner, err := c.MasterForKey(t.Context(), keysOf(prefix)[0])
+	require.NoError(t, err)
+	var node *redistest.Server
+	for _, n := range cluster.Nodes {
+		if n.Addr() == owner.Options().Addr {
+			node = n
+		}
+	}
+	require.NotNil(t, node)
+	require.NoError(t, node.Kill())
+	for name, verb := range all {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		err := verb(ctx)
+		cancel()
+		require.Error(t, err, name)
+		for _, answer := range []error{session.ErrExists, session.ErrNotFound, session.ErrConflict, session.ErrEpoch, session.ErrCursorLost} {
+			require.NotErrorIs(t, err, answer, name)
+		}
+	}
+	require.NoError(t, node.Run())
+	require.NoError(t, cluster.Ready())
+	require.Eventually(t, func() bool {
+		_, found, err := s.ByID(t.Context(), "stays")
+		return err == nil && found
+	}, 60*time.Second, 20*time.Millisecond)
+	_, found, err := s.ByID(t.Context(), "ended")
+	require.NoError(t, err)
+	require.False(t, found)
+	require.Equal(t, "ended", endedAfter(t, s, cursor)[0].ID)
+	callAll(t, s)
 }

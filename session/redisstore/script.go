@@ -95,7 +95,7 @@ func (s *Store) run(ctx context.Context, op string, sc *script, args ...any) (an
 			return reply, nil
 		}
 	}
-	return nil, wrap(ctx, op, errors.New("Redis evicts the sessions as fast as they are made: give it more memory and maxmemory-policy noeviction"))
+	return nil, wrap(ctx, op, errors.New("the sessions are evicted as fast as they are made: give Redis more memory and maxmemory-policy noeviction"))
 }
 
 // identity names a new log of ended sessions, and the number that epochs count

@@ -290,6 +290,9 @@ func TestW2_E3_WhatIsForgotten(t *testing.T) {
 	}
 	_, err = s.EndUser(ctx, "ada", "", session.ReasonRevoked, ms())
 	require.NoError(t, err)
+	timed, err := c.ZCard(ctx, keysOf(prefix)[2]).Result()
+	require.NoError(t, err)
+	require.EqualValues(t, 1, timed, "who has ended waits for no Reap")
 	second, err := s.Epoch(ctx, "ada")
 	require.NoError(t, err)
 	require.NotEqual(t, first, second)
@@ -356,23 +359,45 @@ func TestW2_ACursorPastTheLogIsLost(t *testing.T) {
 	}
 }
 
+// A log with a hole has skipped somebody.
+func TestW2_AHoleInTheLogIsLost(t *testing.T) {
+	c := client(t)
+	prefix := newPrefix()
+	s, err := redisstore.New(c, &redisstore.Options{Prefix: prefix})
+	require.NoError(t, err)
+	cursor := cursorOf(t, s)
+	for i := range 3 {
+		id := fmt.Sprint("s", i)
+		require.NoError(t, s.Create(t.Context(), record(id, "ada"), session.AnyEpoch))
+		_, err := s.End(t.Context(), id, session.ReasonRevoked, ms())
+		require.NoError(t, err)
+	}
+	require.Len(t, endedAfter(t, s, cursor), 3)
+	require.NoError(t, c.HDel(t.Context(), keysOf(prefix)[0], "l2").Err())
+	_, _, err = s.EndedSince(t.Context(), cursor, 10)
+	require.ErrorIs(t, err, session.ErrCursorLost)
+	require.NoError(t, c.HSet(t.Context(), keysOf(prefix)[0], "l2", "damaged").Err())
+	_, _, err = s.EndedSince(t.Context(), cursor, 10)
+	require.ErrorContains(t, err, "the log of ended sessions is damaged")
+}
+
 // Whatever moves the end of a session's time, Reap goes by the last word.
 func TestR1_ReapGoesByWhatWasMoved(t *testing.T) {
 	ctx, s := t.Context(), storeOn(t, client(t))
 	at := ms()
-	make := func(id string) session.Record {
+	begin := func(id string) session.Record {
 		rec := record(id, "ada")
 		rec.IdleExpires, rec.Expires = at.Add(time.Minute), at.Add(time.Hour)
 		require.NoError(t, s.Create(ctx, rec, session.AnyEpoch))
 		return rec
 	}
-	make("left")
-	touched := make("touched")
+	begin("left")
+	touched := begin("touched")
 	require.NoError(t, s.Touch(ctx, touched.Key, at, at.Add(10*time.Minute)))
-	renewed := make("renewed")
+	renewed := begin("renewed")
 	renewed.IdleExpires, renewed.Expires = at.Add(10*time.Minute), at.Add(2*time.Hour)
 	require.NoError(t, s.Replace(ctx, renewed.Key, renewed, 1))
-	shortened := make("shortened")
+	shortened := begin("shortened")
 	shortened.Expires = at.Add(30 * time.Second)
 	require.NoError(t, s.Replace(ctx, shortened.Key, shortened, 1))
 
