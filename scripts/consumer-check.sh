@@ -9,7 +9,7 @@ version=v0.0.1-check
 
 # The adapters, modules of their own, and what each is for: a consumer of one
 # has that driver and none of the others.
-adapters="session/redisstore=redis"
+adapters="session/redisstore=redis realtime/redisbroker=redis"
 drivers='redis|nats|sqlite|pgx|chromedp'
 
 tmp=$(mktemp -d)

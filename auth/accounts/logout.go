@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"strings"
 	"time"
 
@@ -72,4 +73,33 @@ func (s *Service) outlived(ctx context.Context, o session.Origin, began time.Tim
 		}
 	}
 	return false, nil
+}
+
+// metadataWait is how long the answer to where one can sign out waits for a
+// provider.
+const metadataWait = 2 * time.Second
+
+// SignedInWith returns the name of the provider that a live session began with,
+// empty when it began otherwise, and whether a form posted to /auth/NAME/logout
+// signs out there too; false also when the provider can't be asked at present.
+// The error is that of a store; a session that has ended began with nobody.
+func (s *Service) SignedInWith(ctx context.Context, sessionID string) (provider string, canSignOut bool, err error) {
+	sess, err := s.sessions.Session(ctx, sessionID)
+	if errors.Is(err, session.ErrNotFound) {
+		return "", false, nil
+	}
+	if err != nil {
+		return "", false, err
+	}
+	for _, login := range s.logins {
+		p := login.Provider()
+		if p.Issuer != sess.Origin().Issuer {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(ctx, metadataWait)
+		defer cancel()
+		endpoint, err := login.EndSessionEndpoint(ctx)
+		return p.Name, err == nil && endpoint != nil, nil
+	}
+	return "", false, nil
 }

@@ -318,6 +318,36 @@ func TestBrowserSignsInWithProvider(t *testing.T) {
 	w.click("#sign-out")
 	w.signedOut()
 
+	// Signing out at the provider too leads there and back.
+	w.click("[data-provider=dev]")
+	w.until(patience, "document.querySelector('button.who')")
+	w.click("button.who")
+	w.until(patience, "location.pathname === '/' && document.querySelector('#app') && "+connected)
+	w.click("[data-view=account]")
+	w.until(patience, shown+"(document.querySelector('#provider-out'))")
+	require.Contains(t, w.text("#provider-out"), "Development provider")
+	w.shot("43-account-with-provider")
+	w.click("#provider-out button")
+	w.until(patience, "location.pathname === '/auth/dev/logged-out' && document.querySelector('h1')")
+	w.shot("44-signed-out-at-provider")
+	w.do(chromedp.Navigate(app.url + devPath + "/sessions"))
+	w.until(patience, "document.querySelector('h1')")
+	require.Equal(t, 1, count(w, "button.who"), "the sign-in before, which ended here alone, is left")
+	w.do(chromedp.Navigate(app.url))
+	w.until(patience, shown+"(document.querySelector('#sign-in'))")
+
+	// Signing out at the provider's own page throws the app's page out.
+	w.click("[data-provider=dev]")
+	w.until(patience, "document.querySelector('button.who')")
+	w.click("button.who")
+	w.until(patience, "location.pathname === '/' && document.querySelector('#app') && "+connected)
+	at := b.open(t, app.url+devPath+"/sessions")
+	at.click("button.who")
+	at.until(patience, "document.querySelector('[role=status]')")
+	require.Contains(t, w.signedOut(), "at the provider")
+	at.shot("45-provider-sessions")
+	w.shot("46-thrown-out-by-provider")
+
 	// Who changes their mind is told so, and nothing is signed in.
 	w.click("[data-provider=dev]")
 	w.until(patience, "document.querySelector('button.no')")
