@@ -1,7 +1,6 @@
 package main
 
 import (
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -29,19 +28,12 @@ func (b through) RoundTrip(r *http.Request) (*http.Response, error) {
 // at once for requests, within a second for sockets. A logout token counts once,
 // whichever node gets it.
 func TestO12_ProviderSignsOutOnAllNodes(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	issuer, secret := "http://"+listener.Addr().String(), "a-client-secret-of-some-length"
-	op, err := oidctest.New(issuer, &oidctest.Options{
+	const secret = "a-client-secret-of-some-length"
+	op := oidctest.NewServer(t, &oidctest.Options{
 		ClientID: "app", ClientSecret: secret, AutoPick: true,
 		RedirectURIs: []string{publicOrigin + "/auth/oidc/callback"},
 		Users:        []oidctest.User{{Subject: "ada-at-the-provider", Email: "ada@example.org", Name: "Ada"}},
 	})
-	require.NoError(t, err)
-	server := &http.Server{Handler: op, ReadHeaderTimeout: time.Second}
-	go func() { _ = server.Serve(listener) }()
-	t.Cleanup(func() { _ = server.Close() })
-
 	onTwoNodes(t, func(t *testing.T, n *nodes) {
 		bob := browser(t)
 		signUp(t, bob, n.a.url, "bob@example.org")
@@ -67,5 +59,5 @@ func TestO12_ProviderSignsOutOnAllNodes(t *testing.T) {
 		t.Logf("O12 told A; socket at B closed after %v", end.at.Sub(told))
 		require.True(t, other.alive(), "nobody else's")
 		require.Equal(t, http.StatusOK, send(t, bob, "GET", n.b.url+"/auth/me", "").StatusCode)
-	}, "OIDC_ISSUER="+issuer, "OIDC_CLIENT_ID=app", "OIDC_CLIENT_SECRET="+secret)
+	}, "OIDC_ISSUER="+op.Issuer(), "OIDC_CLIENT_ID=app", "OIDC_CLIENT_SECRET="+secret)
 }
