@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -34,7 +35,7 @@ type load struct {
 	good    atomic.Int64
 
 	mu    sync.Mutex
-	live  []*member // nobody has ended them
+	live  []*member // nobody has tried to end them; the first stays
 	ended []*member // somebody has, and was told so
 }
 
@@ -153,9 +154,9 @@ func (l *load) is(p *process, m *member, want int) {
 	}
 }
 
-// visitors sign up, are known at the other node, and half of them sign out.
+// visitors sign up, and are known at the other node, where they open a socket.
 func (l *load) visitors() {
-	for i := 0; !l.stop.Load(); i++ {
+	for !l.stop.Load() {
 		p, other := l.either()
 		m := l.signUp(p, "cookie")
 		time.Sleep(50 * time.Millisecond) // passwords cost both processors much: there is more to see
@@ -163,13 +164,33 @@ func (l *load) visitors() {
 			continue
 		}
 		l.is(other, m, http.StatusOK)
-		if i%2 == 0 {
-			l.mu.Lock()
-			l.live = append(l.live, m)
-			l.mu.Unlock()
+		m.socket = l.socket(other, m)
+		l.mu.Lock()
+		l.live = append(l.live, m)
+		l.mu.Unlock()
+	}
+}
+
+// leavers sign out one of the visitors after the other, also while servers are
+// down: who is told to try again does so later.
+func (l *load) leavers() {
+	var unsure []*member // may have been signed out or not
+	for !l.stop.Load() {
+		time.Sleep(100 * time.Millisecond)
+		var m *member
+		l.mu.Lock()
+		if len(l.live) > 4 {
+			m = l.live[1]
+			l.live = slices.Delete(l.live, 1, 2)
+		}
+		l.mu.Unlock()
+		if m == nil && len(unsure) > 0 {
+			m, unsure = unsure[0], unsure[1:]
+		}
+		if m == nil {
 			continue
 		}
-		m.socket = l.socket(other, m)
+		p, other := l.either()
 		status, out, _ := l.do(p, "POST", "/auth/logout", nil, m)
 		switch status {
 		case http.StatusNoContent:
@@ -177,12 +198,15 @@ func (l *load) visitors() {
 			l.mu.Lock()
 			l.ended = append(l.ended, m)
 			l.mu.Unlock()
-		case http.StatusServiceUnavailable, 0: // may have ended or not
-			if m.socket != nil {
-				m.socket.cancel()
-			}
+		case http.StatusServiceUnavailable, 0:
+			unsure = append(unsure, m)
 		default:
 			l.t.Errorf("sign-out: %d %v", status, out)
+		}
+	}
+	for _, m := range unsure {
+		if m.socket != nil {
+			m.socket.cancel()
 		}
 	}
 }
@@ -277,6 +301,7 @@ func (l *load) begin() {
 		l.wg.Go(l.visitors)
 		l.wg.Go(l.refreshers)
 	}
+	l.wg.Go(l.leavers)
 	l.wg.Go(func() { l.faithful(l.first) })
 }
 
