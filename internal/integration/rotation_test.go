@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http/httptest"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/lestrrat-go/jwx/v3/jwa"
 	"github.com/lestrrat-go/jwx/v3/jwk"
 	"github.com/lestrrat-go/jwx/v3/jws"
 	"github.com/stretchr/testify/require"
@@ -86,66 +86,97 @@ func keysIn(t *testing.T, db *sql.DB) int {
 	return n
 }
 
+// changes are the moments at which the keys in the database do something: are
+// due, sign, retire and are gone.
+func changes(t *testing.T, db *sql.DB) (at []time.Time) {
+	t.Helper()
+	rows, err := db.Query(`SELECT published, signs, retires, gone FROM gatewire_signing_keys`)
+	require.NoError(t, err)
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var us [4]int64
+		require.NoError(t, rows.Scan(&us[0], &us[1], &us[2], &us[3]))
+		for _, us := range us {
+			at = append(at, time.UnixMicro(us))
+		}
+		at = append(at, time.UnixMicro(us[2]).Add(-24*time.Hour)) // the next one is due
+	}
+	require.NoError(t, rows.Err())
+	return at
+}
+
 // Two nodes with the keys in one database issue for 100 days, one after the
 // other being replaced by a new process. Every token verifies at both and
-// outside, at once and until the moment it expires, through three rotations.
+// outside, from the first moment to the last, through three rotations.
 func TestJ12_RollingDeploymentOnOneDatabase(t *testing.T) {
 	onDatabase(t, postgresDSN(t), func(t *testing.T, open func() *sql.DB) {
 		ctx := t.Context()
 		pools := [2]*sql.DB{open(), open()}
-		nodes := [2]*signer{newSigner(t, pools[0], sealingOne), newSigner(t, pools[1], sealingOne)}
-		outside := [2]*outsider{{}, {}} // one asks each node
-		kids := map[string]bool{}
-
-		// Both start at once.
-		for _, err := range atOnce(8, func(i int) error {
-			_, err := nodes[i%2].ring.JWKS(ctx)
-			return err
-		}) {
+		var nodes [2]*signer
+		for range 10 { // both start at once, on a database without keys
+			_, err := pools[0].Exec(`DELETE FROM gatewire_signing_keys`)
 			require.NoError(t, err)
-		}
-		require.Equal(t, 1, keysIn(t, pools[0]), "keys of two nodes that start at once")
-
-		verify := func(token string, when string) {
-			for i, n := range nodes {
-				_, err := n.verifier.Verify(ctx, token)
-				require.NoError(t, err, "%s, at node %d", when, i)
+			for i := range nodes {
+				require.NoError(t, pools[i].Ping())
+				nodes[i] = newSigner(t, pools[i], sealingOne)
 			}
-			for i, o := range outside {
-				require.NoError(t, o.verify(token, nodes[i]), "%s, outside, by node %d", when, i)
-			}
-			m, err := jws.ParseString(token)
-			require.NoError(t, err)
-			kid, _ := m.Signatures()[0].ProtectedHeaders().KeyID()
-			alg, _ := m.Signatures()[0].ProtectedHeaders().Algorithm()
-			require.Equal(t, jwa.ES256(), alg)
-			kids[kid] = true
-		}
-		start := time.Now()
-		for round := 0; time.Since(start) < 100*24*time.Hour; round++ {
-			var tokens [2]string
-			for i, n := range nodes {
-				token, _, err := n.issuer.Issue(ctx, jwt.AccessClaims{Subject: "u", ClientID: "app"})
+			for _, err := range atOnce(8, func(i int) error {
+				_, err := nodes[i%2].ring.JWKS(ctx)
+				return err
+			}) {
 				require.NoError(t, err)
-				tokens[i] = token
-				verify(token, "at once")
 			}
-			time.Sleep(nodes[0].lifetime - time.Second)
-			for _, token := range tokens {
-				verify(token, "before it expires")
+			require.Equal(t, 1, keysIn(t, pools[0]), "keys of two nodes that start at once")
+		}
+
+		outside := [2]*outsider{{}, {}} // one asks each node
+		type issued struct {
+			token   string
+			expires time.Time
+		}
+		var live []issued
+		kids := map[string]bool{}
+		start := time.Now()
+		rotating := 0
+		for round := 0; time.Since(start) < 100*24*time.Hour; round++ {
+			for _, n := range nodes {
+				token, expires, err := n.issuer.Issue(ctx, jwt.AccessClaims{Subject: "u", ClientID: "app"})
+				require.NoError(t, err)
+				live = append(live, issued{token, expires})
+				m, err := jws.ParseString(token)
+				require.NoError(t, err)
+				kid, _ := m.Signatures()[0].ProtectedHeaders().KeyID()
+				kids[kid] = true
 			}
-			time.Sleep(time.Second)
-			for _, token := range tokens {
-				_, err := nodes[round%2].verifier.Verify(ctx, token)
-				require.ErrorIs(t, err, jwt.ErrExpired)
+			live = slices.DeleteFunc(live, func(one issued) bool { return !time.Now().Before(one.expires) })
+			for _, one := range live {
+				age := nodes[0].lifetime - time.Until(one.expires)
+				for i, n := range nodes {
+					_, err := n.verifier.Verify(ctx, one.token)
+					require.NoError(t, err, "%v old, at node %d, on %v", age, i, time.Now())
+				}
+				for i, o := range outside {
+					require.NoError(t, o.verify(one.token, nodes[i]), "%v old, outside, by node %d, on %v", age, i, time.Now())
+				}
 			}
 			if round%7 == 0 { // a deployment: one node is a new process
 				i := round / 7 % 2
 				nodes[i] = newSigner(t, pools[i], sealingOne)
 			}
-			time.Sleep(time.Duration(round%13) * 37 * time.Minute)
+			// Closely where something changes, in strides else.
+			step := 97 * time.Minute
+			for _, at := range changes(t, pools[0]) {
+				if d := time.Until(at); d > -time.Hour && d <= 2*time.Hour {
+					step = 4*time.Minute + 30*time.Second
+				}
+			}
+			if step < time.Hour {
+				rotating++
+			}
+			time.Sleep(step)
 		}
 		require.GreaterOrEqual(t, len(kids), 4, "keys that signed in 100 days")
+		require.Greater(t, rotating, 200, "looks while something changed")
 	})
 }
 
