@@ -48,6 +48,7 @@ func (h *Hub) configure(site string, rules Rules, o *Options) error {
 	h.setDefaults()
 	h.history, _ = h.o.Broker.(History)
 	h.presence, _ = h.o.Broker.(Presence)
+	h.control, _ = h.o.Broker.(Control)
 	channels := make(map[string]Channel, len(h.o.Channels))
 	for prefix, ch := range h.o.Channels {
 		if _, ok := longest(h.rules, prefix); !ok {
