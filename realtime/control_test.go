@@ -25,6 +25,8 @@ type bus struct {
 	told []string
 }
 
+func (b *bus) fail(err error) { b.mu.Lock(); b.down = err; b.mu.Unlock() }
+
 func (b *bus) Broadcast(ctx context.Context, message []byte) error {
 	b.mu.Lock()
 	down, slow := b.down, b.slow
@@ -69,7 +71,9 @@ func TestControl(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			b, w, _, other := two(t)
 			there := other.join("ann/s999")
+			b.mu.Lock()
 			b.slow = time.Second
+			b.mu.Unlock()
 			start := time.Now()
 			for i := range 1000 {
 				w.push(fmt.Sprint("s", i), "")
@@ -77,6 +81,8 @@ func TestControl(t *testing.T) {
 			require.Zero(t, time.Since(start))
 			require.Equal(t, 4501, there.code())
 			synctest.Wait()
+			b.mu.Lock()
+			defer b.mu.Unlock()
 			require.LessOrEqual(t, len(b.told), 5)
 		})
 	})
@@ -85,12 +91,13 @@ func TestControl(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			b, w, one, other := two(t)
 			here, there := one.join("ann/s1"), other.join("ann/s1")
-			b.down = errors.New("no bus")
+			noBus := errors.New("no bus")
+			b.fail(noBus)
 			w.push("s1", "")
 			require.Equal(t, 4501, here.code())
-			require.ErrorIs(t, one.EndUser(t.Context(), "ann", ""), b.down)
+			require.ErrorIs(t, one.EndUser(t.Context(), "ann", ""), noBus)
 			require.True(t, there.live())
-			b.down = nil
+			b.fail(nil)
 			w.push("s1", "")
 			require.Equal(t, 4501, there.code())
 		})
