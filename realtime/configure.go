@@ -48,6 +48,7 @@ func (h *Hub) configure(site string, rules Rules, o *Options) error {
 	h.setDefaults()
 	h.history, _ = h.o.Broker.(History)
 	h.presence, _ = h.o.Broker.(Presence)
+	h.control, _ = h.o.Broker.(Control)
 	channels := make(map[string]Channel, len(h.o.Channels))
 	for prefix, ch := range h.o.Channels {
 		if _, ok := longest(h.rules, prefix); !ok {
@@ -80,9 +81,12 @@ func (h *Hub) configure(site string, rules Rules, o *Options) error {
 	}
 	for _, d := range []time.Duration{h.o.ConnectTimeout, h.o.PongTimeout, h.o.WriteTimeout, h.o.CommandTimeout, h.o.RefreshGrace, h.o.DrainWindow, h.o.UnknownAfter, h.o.WatchInterval} {
 		if d < 0 {
-			bad("times can't be negative")
+			bad("times other than LeaveGrace can't be negative")
 			break
 		}
+	}
+	if h.o.LeaveGrace > 3*presenceBeat {
+		bad("LeaveGrace is at most %v: what a node that died had entered is gone by then", 3*presenceBeat)
 	}
 	return errors.Join(errs...)
 }
@@ -111,6 +115,7 @@ func (h *Hub) setDefaults() {
 	o.WriteTimeout = cmp.Or(o.WriteTimeout, 10*time.Second)
 	o.CommandTimeout = cmp.Or(o.CommandTimeout, 10*time.Second)
 	o.RefreshGrace = cmp.Or(o.RefreshGrace, 5*time.Second)
+	o.LeaveGrace = cmp.Or(o.LeaveGrace, 2*time.Second)
 	o.DrainWindow = cmp.Or(o.DrainWindow, 5*time.Second)
 	o.UnknownAfter = cmp.Or(o.UnknownAfter, 30*time.Second)
 	o.WatchInterval = cmp.Or(o.WatchInterval, 500*time.Millisecond)

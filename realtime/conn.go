@@ -77,11 +77,13 @@ var messages = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b
 // read is the connection's one goroutine.
 func (c *conn) read() {
 	defer c.hub.wg.Done()
-	defer c.end()
+	back := true
+	defer func() { c.end(back) }()
 	for {
 		// A context that can't be cancelled costs nothing; the wire is what ends reads.
 		typ, r, err := c.ws.Reader(context.Background())
 		if err != nil {
+			back = !goodbye(err)
 			return
 		}
 		if c.isClosed() {
@@ -210,7 +212,7 @@ func (c *conn) disconnect(d disconnect) {
 		c.mu.Unlock()
 		return
 	}
-	forget := c.close()
+	forget := c.close(d.reconnects())
 	c.mu.Unlock()
 	c.wire.seal(closeFrameOf(d), d.code == closeSlow.code)
 	c.hub.wheel.schedule(c, closeWait)
@@ -221,8 +223,8 @@ func (c *conn) disconnect(d disconnect) {
 }
 
 // close marks the connection closed and returns what remains to be done without
-// the lock. c.mu is held.
-func (c *conn) close() (forget func()) {
+// the lock. back says that the client may be back soon. c.mu is held.
+func (c *conn) close(back bool) (forget func()) {
 	c.closed = true
 	c.forceAt = time.Now().Add(closeWait)
 	subs, cancel := c.subs, c.cancel
@@ -240,19 +242,25 @@ func (c *conn) close() (forget func()) {
 		if len(subs) > 0 {
 			go func() {
 				defer c.hub.wg.Done()
-				for _, s := range subs {
-					c.hub.leave(s)
-				}
+				c.hub.leaveAll(subs, back)
 			}()
 		}
 	}
 }
 
-// end is the last thing the reader does.
-func (c *conn) end() {
+// goodbye says that a client closed its connection itself, and not as a page
+// that is reloaded does (1001, RFC 6455 section 7.4.1).
+func goodbye(err error) bool {
+	code := websocket.CloseStatus(err)
+	return code == websocket.StatusNormalClosure || code == websocket.StatusNoStatusRcvd
+}
+
+// end is the last thing the reader does. back says that the client may be back
+// soon.
+func (c *conn) end(back bool) {
 	c.mu.Lock()
 	if !c.closed {
-		forget := c.close()
+		forget := c.close(back)
 		c.mu.Unlock()
 		forget()
 		c.hub.wheel.schedule(c, closeWait)

@@ -1,4 +1,212 @@
 package realtime
 
-// Control does what another hub asked of all.
-func (r *receiver) Control(message []byte) {}
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// message is what one hub tells the others over a [Control]. A hub that doesn't
+// know an Op, as while a newer version is rolled out, ignores it.
+type message struct {
+	Node string          `json:"node"` // who says it
+	Op   string          `json:"op"`
+	User string          `json:"user,omitempty"`
+	Ends []ending        `json:"ends,omitempty"`
+	Data json.RawMessage `json:"data,omitempty"`
+}
+
+const (
+	opSend  = "send"  // Data to User's connections
+	opEnd   = "end"   // close those of Ends
+	opReask = "reask" // ask the rules again for User's connections
+)
+
+// ending names connections to close with 4501: those of a session or a user.
+type ending struct {
+	Session string `json:"session,omitempty"`
+	User    string `json:"user,omitempty"`
+	Reason  string `json:"reason,omitempty"`
+}
+
+// SendUser sends data, which must be JSON, to every connection of a user, on
+// every hub of a broker that is a [Control], outside any channel: at most once
+// each. Having none is not an error. An error means that other hubs may not
+// have been reached; this one's connections were, unless data was refused.
+func (h *Hub) SendUser(ctx context.Context, userID string, data json.RawMessage) error {
+	data, err := compact(data)
+	if err != nil {
+		return err
+	}
+	if len(data) > h.o.MaxQueue/2 {
+		return errTooLarge
+	}
+	h.sendUser(userID, data)
+	return h.tell(ctx, message{Op: opSend, User: userID, Data: data})
+}
+
+func (h *Hub) sendUser(userID string, data json.RawMessage) {
+	frame := textFrame(messageLine(data))
+	for _, c := range h.of(byUser, userID) {
+		c.mu.Lock()
+		ready := c.state == connected
+		c.mu.Unlock()
+		if ready {
+			c.send(frame)
+		}
+	}
+}
+
+// EndSession closes the sockets of a session with 4501, on every hub of a
+// broker that is a [Control]. The reason is shown to the client: plain text, at
+// most 123 bytes; empty means "session ended". A session that really ended is
+// found by every hub itself: this is for what the sessions don't know of. An
+// error means that other hubs may not have been reached.
+func (h *Hub) EndSession(ctx context.Context, sessionID, reason string) error {
+	return h.endNow(ctx, ending{Session: sessionID, Reason: reason})
+}
+
+// EndUser closes the sockets of a user with 4501, as EndSession does. It keeps
+// nobody from connecting again: end their sessions first.
+func (h *Hub) EndUser(ctx context.Context, userID, reason string) error {
+	return h.endNow(ctx, ending{User: userID, Reason: reason})
+}
+
+func (h *Hub) endNow(ctx context.Context, e ending) error {
+	h.end(e)
+	return h.tell(ctx, message{Op: opEnd, Ends: []ending{e}})
+}
+
+func (h *Hub) end(e ending) {
+	h.disconnectAll(bySession, e.Session, e.Reason)
+	h.disconnectAll(byUser, e.User, e.Reason)
+}
+
+// Reauthorize asks the rules again for every channel a user's connections are
+// in, on every hub of a broker that is a [Control]. Call it when the user's
+// rights have changed. A channel whose right is gone is unsubscribed, and the
+// client told so. When it returns, no connection of this hub is left with a
+// right the rules no longer give; other hubs begin as soon as they are told. An
+// error means that some may not have been.
+//
+// The rules are asked with the identity of the connection's credential, whose
+// scopes and roles are those of when it was presented; a rule that must know
+// better looks the user up.
+func (h *Hub) Reauthorize(ctx context.Context, userID string) error {
+	// The others first: they take as long again as this one's connections do.
+	err := h.tell(ctx, message{Op: opReask, User: userID})
+	if e := h.reaskAll(ctx, userID); e != nil {
+		return e
+	}
+	return err
+}
+
+func (h *Hub) reaskAll(ctx context.Context, userID string) error {
+	for _, c := range h.of(byUser, userID) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		c.reask(ctx)
+	}
+	return nil
+}
+
+// tell hands a message to the other hubs.
+func (h *Hub) tell(ctx context.Context, m message) error {
+	if h.control == nil {
+		return nil
+	}
+	m.Node = h.node
+	b, err := json.Marshal(m)
+	if err != nil {
+		return fmt.Errorf("realtime: tell the other hubs: %w", err)
+	}
+	if err := h.control.Broadcast(ctx, b); err != nil {
+		return fmt.Errorf("realtime: tell the other hubs: %w", err)
+	}
+	return nil
+}
+
+// Control does what another hub told all.
+func (r *receiver) Control(b []byte) {
+	h := (*Hub)(r)
+	var m message
+	if err := json.Unmarshal(b, &m); err != nil {
+		h.o.Logger.Warn("realtime: a control message that is none", "error", err)
+		return
+	}
+	if m.Node == h.node {
+		return
+	}
+	switch m.Op {
+	case opSend:
+		h.sendUser(m.User, m.Data)
+	case opEnd:
+		for _, e := range m.Ends {
+			h.end(e)
+		}
+	case opReask:
+		h.spawn(func() {
+			ctx, cancel := context.WithTimeout(h.ctx, h.o.CommandTimeout)
+			defer cancel()
+			if err := h.reaskAll(ctx, m.User); err != nil {
+				h.o.Logger.Warn("realtime: ask the rules again", "error", err)
+			}
+		})
+	}
+}
+
+// push tells the other hubs of sessions that ended on this node, without
+// keeping whoever ended them waiting. What it can't tell they find by asking.
+type push struct {
+	mu      sync.Mutex
+	pending []ending
+	running bool
+}
+
+const (
+	maxPush      = 4096 // pending; more are left to be found
+	pushTogether = 256  // in one message
+	pushTimeout  = 2 * time.Second
+)
+
+func (h *Hub) pushEnd(e ending) {
+	if h.control == nil {
+		return
+	}
+	p := &h.push
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.pending) < maxPush {
+		p.pending = append(p.pending, e)
+	}
+	if !p.running {
+		p.running = true
+		h.spawn(h.pushAll)
+	}
+}
+
+func (h *Hub) pushAll() {
+	p := &h.push
+	for {
+		p.mu.Lock()
+		n := min(len(p.pending), pushTogether)
+		if n == 0 {
+			p.pending, p.running = nil, false
+			p.mu.Unlock()
+			return
+		}
+		some := p.pending[:n:n]
+		p.pending = p.pending[n:]
+		p.mu.Unlock()
+
+		ctx, cancel := context.WithTimeout(h.ctx, pushTimeout)
+		err := h.tell(ctx, message{Op: opEnd, Ends: some})
+		cancel()
+		if err != nil && h.ctx.Err() == nil {
+			h.o.Logger.Warn("realtime: ended sessions were not pushed; the other hubs find them", "error", err)
+		}
+	}
+}

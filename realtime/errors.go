@@ -35,6 +35,11 @@ type disconnect struct {
 	reason string
 }
 
+// reconnects says that a client told so comes back.
+func (d disconnect) reconnects() bool {
+	return d.code >= 3000 && d.code < 3500 || d.code >= 4000 && d.code < 4500
+}
+
 // Closes a client may see. Codes 3000–3499 and 4000–4499 reconnect, 3500–3999 and
 // 4500–4999 are final.
 var (

@@ -53,24 +53,6 @@ func (c *conn) allowed(ctx context.Context, who Identity, channel string) (Grant
 	return c.gate(ctx, who, channel)
 }
 
-// Reauthorize asks the rules again for every channel a user's connections on
-// this hub are in. Call it when the user's rights have changed. A channel whose
-// right is gone is unsubscribed, and the client told so. When it returns, no
-// connection is left with a right the rules no longer give.
-//
-// The rules are asked with the identity of the connection's credential, whose
-// scopes and roles are those of when it was presented; a rule that must know
-// better looks the user up.
-func (h *Hub) Reauthorize(ctx context.Context, userID string) error {
-	for _, c := range h.of(byUser, userID) {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		c.reask(ctx)
-	}
-	return nil
-}
-
 // reask asks the rules again for all channels of a connection. A subscribe that
 // is under way sees that rights have moved on, and asks again itself.
 func (c *conn) reask(ctx context.Context) {

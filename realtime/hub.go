@@ -26,6 +26,7 @@ type Hub struct {
 	link     Link
 	history  History  // nil: the broker keeps none
 	presence Presence // nil: the broker knows of none
+	control  Control  // nil: this hub is the only one, or the others aren't reached
 
 	ctx    context.Context // of what runs for connections
 	cancel context.CancelFunc
@@ -34,6 +35,7 @@ type Hub struct {
 	work   work
 	wheel  wheel
 	watch  watch
+	push   push
 	topics [64]topicShard
 
 	// signals are channels on which a reader waits for its command: the hub's
@@ -95,41 +97,6 @@ func (h *Hub) Publish(ctx context.Context, channel string, data json.RawMessage)
 		return err
 	}
 	return h.publish(ctx, channel, Publication{Data: data})
-}
-
-// SendUser sends data, which must be JSON, to every connection of a user on
-// this hub, outside any channel. Having none is not an error.
-func (h *Hub) SendUser(ctx context.Context, userID string, data json.RawMessage) error {
-	data, err := compact(data)
-	if err != nil {
-		return err
-	}
-	frame := textFrame(messageLine(data))
-	for _, c := range h.of(byUser, userID) {
-		c.mu.Lock()
-		ready := c.state == connected
-		c.mu.Unlock()
-		if ready {
-			c.send(frame)
-		}
-	}
-	return nil
-}
-
-// EndSession closes the sockets of a session on this hub with 4501. The reason
-// is shown to the client: plain text, at most 123 bytes; empty means "session
-// ended". A session that really ended is found by the hub itself: this is for
-// what the sessions don't know of.
-func (h *Hub) EndSession(ctx context.Context, sessionID, reason string) error {
-	h.disconnectAll(bySession, sessionID, reason)
-	return nil
-}
-
-// EndUser closes the sockets of a user on this hub with 4501, as EndSession
-// does. It keeps nobody from connecting again: end their sessions first.
-func (h *Hub) EndUser(ctx context.Context, userID, reason string) error {
-	h.disconnectAll(byUser, userID, reason)
-	return nil
 }
 
 func (h *Hub) disconnectAll(by kinship, key, reason string) {

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatewire/gatewire/realtime"
@@ -115,6 +116,74 @@ func TestR10_Presence(t *testing.T) {
 			require.Contains(t, watcher.push(), `"leave"`)
 		})
 	})
+}
+
+func TestR10_AQuickReconnectDoesNotFlap(t *testing.T) {
+	users := func(c *client) string {
+		c.t.Helper()
+		return field(c.call(`"presence_stats":{"channel":"room:x"}`)["presence_stats"], "num_users")
+	}
+	// Two nodes on one broker: bob watches ann from the second.
+	world := func(t *testing.T) (one, other *site, ann, bob *client) {
+		broker, w := realtime.NewMemoryBroker(nil), &world{}
+		share := func(o *realtime.Options) { o.Broker = broker }
+		one, other = inBubble(t, w, w, share), inBubble(t, w, w, share)
+		ann, bob = one.join("ann/s1"), other.join("bob/s2")
+		bob.subscribe("room:x", "")
+		require.Contains(t, bob.push(), `"join"`)
+		ann.subscribe("room:x", "")
+		require.Contains(t, bob.push(), `"join"`)
+		return one, other, ann, bob
+	}
+	for name, lose := range map[string]func(one *site, ann *client){
+		"R10 a connection that broke": func(_ *site, ann *client) { _ = ann.ws.CloseNow() },
+		"R10 a page that is reloaded": func(_ *site, ann *client) { _ = ann.ws.Close(websocket.StatusGoingAway, "") },
+		"R10 a node that drains":      func(one *site, _ *client) { _ = one.Drain(context.Background()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				one, other, ann, bob := world(t)
+				lose(one, ann)
+				<-ann.done
+				time.Sleep(500 * time.Millisecond)
+				require.Equal(t, "2", users(bob))
+				again := other.join("ann/s1")
+				again.subscribe("room:x", "")
+				require.Contains(t, bob.push(), `"join"`)
+				require.Equal(t, "2", users(bob))
+				start := time.Now()
+				require.Contains(t, bob.push(), `"leave"`)
+				require.LessOrEqual(t, time.Since(start), 2*time.Second)
+				require.JSONEq(t, `{"num_clients":2,"num_users":2}`, string(bob.call(`"presence_stats":{"channel":"room:x"}`)["presence_stats"]))
+			})
+		})
+	}
+	t.Run("R10 who doesn't come back is gone after the grace", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			_, _, ann, bob := world(t)
+			start := time.Now()
+			_ = ann.ws.CloseNow()
+			require.Contains(t, bob.push(), `"leave"`)
+			require.Equal(t, 2*time.Second, time.Since(start))
+			require.Equal(t, "1", users(bob))
+		})
+	})
+	for name, lose := range map[string]func(one *site, ann *client){
+		"R10 who says goodbye leaves at once":    func(_ *site, ann *client) { _ = ann.ws.Close(websocket.StatusNormalClosure, "") },
+		"R10 who is put out leaves at once":      func(one *site, _ *client) { _ = one.EndUser(context.Background(), "ann", "") },
+		"R10 a node that closes leaves no ghost": func(one *site, _ *client) { _ = one.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				one, _, ann, bob := world(t)
+				start := time.Now()
+				lose(one, ann)
+				require.Contains(t, bob.push(), `"leave"`)
+				require.Less(t, time.Since(start), time.Second)
+				require.Equal(t, "1", users(bob))
+			})
+		})
+	}
 }
 
 func TestR8_GapsAreToldOnce(t *testing.T) {

@@ -3,6 +3,7 @@ package realtime
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 // phase is how far a subscription has come.
@@ -143,11 +144,20 @@ func (s *subscription) activate(reply func()) bool {
 	return true
 }
 
-// finish ends a subscription and says what must be undone.
+// end stops what a subscription sends, and says whether others see it.
+func (s *subscription) end() (seen bool) {
+	s.mu.Lock()
+	s.phase, s.early = over, nil
+	seen = s.entered || s.announced
+	s.mu.Unlock()
+	s.conn.wire.drop(s)
+	return seen
+}
+
+// finish says what of a subscription others see, and that they no longer do.
 func (s *subscription) finish() (entered, announced bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.phase, s.early = over, nil
 	entered, s.entered = s.entered, false
 	return entered, s.silence()
 }
@@ -166,9 +176,38 @@ func (s *subscription) silence() bool {
 
 // leave undoes a subscription on the hub and at the broker.
 func (h *Hub) leave(s *subscription) {
-	entered, announced := s.finish()
-	s.conn.wire.drop(s)
+	s.end()
 	h.exit(s)
+	h.vanish(s)
+}
+
+// leaveAll undoes the subscriptions of a connection. Of one whose client may be
+// back soon, others don't learn before LeaveGrace is over or the hub closes.
+func (h *Hub) leaveAll(subs map[string]*subscription, back bool) {
+	seen := false
+	for _, s := range subs {
+		seen = s.end() || seen
+		h.exit(s)
+	}
+	if back && seen && h.o.LeaveGrace > 0 {
+		timer := time.NewTimer(h.o.LeaveGrace)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-h.ctx.Done():
+		}
+	}
+	for _, s := range subs {
+		h.vanish(s)
+	}
+}
+
+// vanish takes a subscription that has ended out of what others see.
+func (h *Hub) vanish(s *subscription) {
+	entered, announced := s.finish()
+	if !entered && !announced {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), cleanupTimeout)
 	defer cancel()
 	if entered {

@@ -37,7 +37,10 @@ func (w *watch) init(h *Hub) {
 	if s, ok := h.sessions.(interface {
 		OnEnd(func(sessionID, userID, reason string)) (cancel func())
 	}); ok {
-		w.unhook = s.OnEnd(func(sessionID, _, reason string) { h.disconnectAll(bySession, sessionID, reason) })
+		w.unhook = s.OnEnd(func(sessionID, _, reason string) {
+			h.disconnectAll(bySession, sessionID, reason)
+			h.pushEnd(ending{Session: sessionID, Reason: reason})
+		})
 	}
 }
 

@@ -596,3 +596,28 @@ func TestTheRightsItNeeds(t *testing.T) {
 	_, _, err = other.Load(t.Context(), session.Key{})
 	require.ErrorContains(t, err, "NOPERM")
 }
+
+// Of those who find nothing there and make the store, one does.
+func TestTheFirstCallsAtOnce(t *testing.T) {
+	c := client(t)
+	for range 10 {
+		s := storeOn(t, c)
+		const n = 16
+		var wg sync.WaitGroup
+		start, errs := make(chan struct{}), make(chan error, n)
+		for i := range n {
+			wg.Go(func() {
+				<-start
+				errs <- s.Create(t.Context(), record(fmt.Sprint("s", i), "ada"), session.AnyEpoch)
+			})
+		}
+		close(start)
+		wg.Wait()
+		for range n {
+			require.NoError(t, <-errs)
+		}
+		list, err := s.ListUser(t.Context(), "ada")
+		require.NoError(t, err)
+		require.Len(t, list, n)
+	}
+}
