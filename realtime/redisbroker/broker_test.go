@@ -49,7 +49,7 @@ var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 
 func broker(t testing.TB, c redis.UniversalClient) *redisbroker.Broker {
 	t.Helper()
-	b, err := redisbroker.New(c, &redisbroker.Options{Logger: quiet})
+	b, err := redisbroker.New(c, &redisbroker.Options{Logger: slog.Default()})
 	require.NoError(t, err)
 	return b
 }
