@@ -180,13 +180,23 @@ func TestRefused(t *testing.T) {
 
 	_, err = server.Do("CONFIG", "SET", "maxmemory", "1")
 	require.NoError(t, err)
+	full := func() {
+		_, err = b.Append(t.Context(), "room", publication("x").Publication, keep)
+		require.ErrorContains(t, err, "OOM")
+	}
+	full() // where a history would begin
+	_, err = server.Do("CONFIG", "SET", "maxmemory", "0")
+	require.NoError(t, err)
 	_, err = b.Append(t.Context(), "room", publication("x").Publication, keep)
-	require.ErrorContains(t, err, "OOM")
+	require.NoError(t, err)
+	_, err = server.Do("CONFIG", "SET", "maxmemory", "1")
+	require.NoError(t, err)
+	full() // where it has begun
 	_, err = server.Do("CONFIG", "SET", "maxmemory", "0")
 	require.NoError(t, err)
 	at, err := b.Append(t.Context(), "room", publication("x").Publication, keep)
 	require.NoError(t, err)
-	require.EqualValues(t, 1, at.Offset)
+	require.EqualValues(t, 2, at.Offset)
 }
 
 // An event that can't be read is told as a gap.
