@@ -308,8 +308,10 @@ func TestR15_Paused(t *testing.T) {
 			_, err := b.Append(ctx, "room", publication("y").Publication, keep)
 			return err
 		},
-		"Read":      func(ctx context.Context) error { _, _, err := b.Read(ctx, "room", realtime.ReadFilter{}); return err },
-		"Enter":     func(ctx context.Context) error { return b.Enter(ctx, "n", "room", realtime.ClientInfo{}, time.Hour) },
+		"Read": func(ctx context.Context) error { _, _, err := b.Read(ctx, "room", realtime.ReadFilter{}); return err },
+		"Enter": func(ctx context.Context) error {
+			return b.Enter(ctx, "n", "room", realtime.ClientInfo{Client: "late"}, time.Hour)
+		},
 		"Leave":     func(ctx context.Context) error { return b.Leave(ctx, "n", "room", "nobody") },
 		"Beat":      func(ctx context.Context) error { return b.Beat(ctx, "n", time.Hour) },
 		"List":      func(ctx context.Context) error { _, err := b.List(ctx, "room", 1); return err },
@@ -340,6 +342,9 @@ func TestR15_Paused(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, kept.Epoch, top.Epoch)
 	require.LessOrEqual(t, len(pubs), 1, "an Append that timed out was sent again")
+	list, err := b.List(t.Context(), "room", 10)
+	require.NoError(t, err)
+	require.Equal(t, []realtime.ClientInfo{{Client: "c"}}, list, "who gave up entering is not in")
 	times := 0
 	for _, e := range x.got() {
 		if string(e.Publication.Data) == `"x"` || string(e.Publication.Data) == `"z"` {

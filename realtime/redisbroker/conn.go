@@ -37,11 +37,16 @@ type conn struct {
 	life    *life             // nil while there is none
 }
 
+var (
+	errSilent  = errors.New("redisbroker: Redis is silent")
+	errStarved = errors.New("redisbroker: Redis answers, but events don't arrive")
+)
+
 // life is one connection from its making to its end.
 type life struct {
 	pubsub   *redis.PubSub
-	stop     context.CancelFunc
-	patience time.Time    // until when it may be silent, being made
+	stop     context.CancelCauseFunc
+	patience time.Time    // until when it may be silent, being made; guarded by conn.mu
 	ping     atomic.Bool  // one is to be sent
 	probed   atomic.Int64 // when the probe that is on its way was published, 0 for none
 	awaiting int          // entries of the beginning that are not confirmed; guarded by conn.mu
@@ -188,7 +193,7 @@ func (c *conn) run() {
 // comes, until it breaks. established: everything was subscribed to; again: there
 // was one before, so that a gap is told then.
 func (c *conn) connect(link context.Context, again bool) (established bool, err error) {
-	ctx, stop := context.WithCancel(link)
+	ctx, stop := context.WithCancelCause(link)
 	l := &life{stop: stop, patience: time.Now().Add(making)}
 	// Without channels, nothing is dialled yet.
 	if c.link.broker.cluster != nil {
@@ -204,17 +209,18 @@ func (c *conn) connect(link context.Context, again bool) (established bool, err 
 		err := c.tell(ctx, l)
 		close(begun)
 		if err == nil {
-			c.write(ctx, l)
+			err = c.write(ctx, l)
 		}
-		stop()
+		stop(err)
 		_ = l.pubsub.Close() // wakes who reads
 	})
 	defer func() {
 		c.mu.Lock()
 		c.life = nil
 		c.mu.Unlock()
-		stop()
+		stop(err)
 		wg.Wait()
+		err = context.Cause(ctx) // what came first
 	}()
 
 	<-begun
@@ -274,28 +280,35 @@ func (c *conn) begin(l *life) {
 	c.life = l
 }
 
+// complete says whether everything from before the connection is confirmed.
 func (c *conn) complete(l *life) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return l.awaiting == 0
+	if l.awaiting > 0 {
+		return false
+	}
+	l.patience = time.Time{}
+	return true
 }
 
 // atOnce is how many channels one command names.
 const atOnce = 1000
 
 // write sends what Redis must know, until ctx ends or it can't.
-func (c *conn) write(ctx context.Context, l *life) {
+func (c *conn) write(ctx context.Context, l *life) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return
+			return ctx.Err()
 		case <-c.wake:
 		}
-		if c.tell(ctx, l) != nil {
-			return
+		if err := c.tell(ctx, l); err != nil {
+			return err
 		}
-		if l.ping.Swap(false) && l.pubsub.Ping(ctx) != nil {
-			return
+		if l.ping.Swap(false) {
+			if err := l.pubsub.Ping(ctx); err != nil {
+				return err
+			}
 		}
 	}
 }
@@ -465,13 +478,17 @@ func (c *conn) check(now time.Time) {
 	if c.busy.Load() {
 		return // Redis can't be heard meanwhile
 	}
+	var patience time.Time
 	c.mu.Lock()
 	l := c.life
+	if l != nil {
+		patience = l.patience
+	}
 	c.mu.Unlock()
 	since := func(at int64) time.Duration { return now.Sub(time.Unix(0, at)) }
 	if since(c.heard.Load()) > probeEvery+silence {
-		if l != nil && now.After(l.patience) {
-			l.stop()
+		if l != nil && now.After(patience) {
+			l.stop(errSilent)
 		}
 		// Those who listen learn it now: there may be no connection for long.
 		if !c.told.Swap(true) {
@@ -484,9 +501,8 @@ func (c *conn) check(now time.Time) {
 	}
 	if at := l.probed.Load(); at != 0 && since(at) > silence {
 		// Redis answers, and took the probe, but didn't bring it.
-		c.link.broker.log.Warn("redisbroker: events don't arrive: connecting anew")
 		l.probed.Store(0)
-		l.stop()
+		l.stop(errStarved)
 		return
 	}
 	if since(c.brought.Load()) > probeEvery && l.probed.Load() == 0 && c.probing.CompareAndSwap(false, true) {

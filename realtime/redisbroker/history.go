@@ -23,10 +23,9 @@ local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local epoch = redis.call('HGET', KEYS[1], 'e')
 if not epoch then
 	epoch = ARGV[1]
-	redis.call('DEL', KEYS[1], KEYS[2])
 	redis.call('HSET', KEYS[1], 'e', epoch, 'o', 0)
+	redis.call('DEL', KEYS[2])
 end
-redis.call('PEXPIRE', KEYS[1], ARGV[4])
 local size, ttl = tonumber(ARGV[2]), tonumber(ARGV[3])
 local function trim()
 	redis.call('XTRIM', KEYS[2], 'MAXLEN', size)
@@ -40,12 +39,16 @@ local function trim()
 end
 `
 
+// A Redis that is full refuses a script at its first write, if that is one that
+// takes memory, and never later: the offset comes first.
+//
 // KEYS: hash, stream, channel. ARGV: a new epoch, size, ttl and how long the hash
 // stays in ms, publication, the command that publishes.
 var appendScript = newScript(historyBegin + `
 local offset = string.format('%.0f', redis.call('HINCRBY', KEYS[1], 'o', 1))
 redis.call('XADD', KEYS[2], offset .. '-0', 't', now, 'p', ARGV[5])
 trim()
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
 redis.call('PEXPIRE', KEYS[2], math.max(ttl, 1))
 redis.call(ARGV[6], KEYS[3], offset .. ' ' .. epoch .. '\n' .. ARGV[5])
 return {offset, epoch}
@@ -55,6 +58,7 @@ return {offset, epoch}
 // ms, limit, "+" or "-" for the direction, and where to begin: the offset and the
 // epoch, or nothing.
 var readScript = newScript(historyBegin + `
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
 trim()
 local top = redis.call('HGET', KEYS[1], 'o')
 local found = {epoch, top}

@@ -147,7 +147,13 @@ func (b *Broker) Enter(ctx context.Context, node, channel string, c realtime.Cli
 		if err != nil {
 			return err
 		}
-		return b.client.HSet(ctx, b.clients(channel), c.Client, entry).Err()
+		// Who asked may have given up, and undone it with Leave: no late entry.
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		cmd := redis.NewCmd(ctx, "HSET", b.clients(channel), c.Client, entry)
+		cmd.SetFirstKeyPos(1)
+		return b.client.Process(ctx, once{cmd})
 	})
 }
 
