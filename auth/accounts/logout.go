@@ -53,7 +53,10 @@ func logoutKey(o session.Origin) string {
 	return "provider logout " + kind + " " + base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-// outlived reports whether the provider has signed the user out since began.
+// outlived reports whether the provider has signed the user out since began. Both
+// times are the nodes' own: their clocks must differ by less than an exchange with
+// the provider takes. An earlier logout of the same SID doesn't count, since a
+// provider can end one application's part of a session that goes on.
 func (s *Service) outlived(ctx context.Context, o session.Origin, began time.Time) (bool, error) {
 	if o.Issuer == "" {
 		return false, nil

@@ -130,3 +130,40 @@ func TestO13_SigningOutAtTheProviderToo(t *testing.T) {
 	signUp(t, c, p.url, "ada@example.org")
 	require.Nil(t, canSignOut(), "a password's session is at no provider")
 }
+
+// The provider posts its logout token to whichever node; all of them act on it,
+// and none takes it twice.
+func TestO12_BackchannelLogoutReachesEveryNode(t *testing.T) {
+	op := oidctest.NewServer(t, &oidctest.Options{
+		ClientID: "app", ClientSecret: "a-client-secret-of-some-length", AutoPick: true,
+		Users: []oidctest.User{{Subject: "ada", Email: "ada@example.org", Name: "Ada"}},
+	})
+	env := []string{
+		"DATABASE_URL=" + postgres(t).URL(), secretKeys,
+		"OIDC_ISSUER=" + op.Issuer(), "OIDC_CLIENT_ID=app", "OIDC_CLIENT_SECRET=a-client-secret-of-some-length",
+	}
+	one, two := start(t, env...), start(t, env...)
+	op.AllowRedirect(one.url + "/auth/oidc/callback")
+	ada := browser(t)
+	require.Equal(t, 200, send(t, ada, "GET", one.url+"/auth/oidc/login", "").StatusCode)
+	s := dial(t, one, ada)
+	require.Contains(t, s.command("connect", object{}), "connect")
+
+	op.SendLogoutTo(two.url + "/auth/oidc/backchannel")
+	status, err := op.Logout(t.Context(), oidctest.Logout{Subject: "ada"})
+	require.NoError(t, err)
+	require.Equal(t, 200, status)
+	code, reason := s.closed()
+	require.Equal(t, websocket.StatusCode(4501), code, reason)
+	status, _ = call(t, ada, "GET", one.url+"/auth/me", nil)
+	require.Equal(t, 401, status)
+
+	require.Equal(t, 200, send(t, ada, "GET", one.url+"/auth/oidc/login", "").StatusCode)
+	op.Inject(oidctest.LogoutReplayed)
+	op.SendLogoutTo(one.url + "/auth/oidc/backchannel")
+	status, err = op.Logout(t.Context(), oidctest.Logout{Subject: "ada"})
+	require.NoError(t, err)
+	require.Equal(t, 400, status, "used up at the other node")
+	status, _ = call(t, ada, "GET", one.url+"/auth/me", nil)
+	require.Equal(t, 200, status)
+}

@@ -58,9 +58,9 @@ func startNodes(t *testing.T, redis *redistest.Server, env ...string) *nodes {
 }
 
 // onTwoNodes runs f with sessions in PostgreSQL, and with sessions in Redis.
-func onTwoNodes(t *testing.T, f func(t *testing.T, n *nodes), env ...string) {
-	t.Run("PostgreSQL", func(t *testing.T) { f(t, startNodes(t, nil, env...)) })
-	t.Run("Redis", func(t *testing.T) { f(t, startNodes(t, startRedis(t), env...)) })
+func onTwoNodes(t *testing.T, f func(t *testing.T, n *nodes)) {
+	t.Run("PostgreSQL", func(t *testing.T) { f(t, startNodes(t, nil)) })
+	t.Run("Redis", func(t *testing.T) { f(t, startNodes(t, startRedis(t))) })
 }
 
 // device is a signed-in client, by cookie or by tokens.
