@@ -2,6 +2,10 @@ package redisstore
 
 import (
 	"bytes"
+	"context"
+	"encoding/binary"
+	"math"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -58,6 +62,12 @@ func TestS24_HalfARecordIsAnError(t *testing.T) {
 		require.ErrorContains(t, err, "later version")
 		part[0]--
 	}
+	for _, bad := range []float64{math.NaN(), math.Inf(1), 1 << 53, 0.5} {
+		header := bytes.Clone(e.header)
+		binary.BigEndian.PutUint64(header[9:], math.Float64bits(bad))
+		_, err := decode("id", header, e.body)
+		require.ErrorIs(t, err, errDamaged, "Seen is %v", bad)
+	}
 	e.body[1] |= 1 << 7
 	_, err = decode("id", e.header, e.body)
 	require.Error(t, err, "an unknown flag")
@@ -92,6 +102,17 @@ func TestCursors(t *testing.T) {
 	require.True(t, ok)
 	require.Equal(t, "NAME", log)
 	require.EqualValues(t, 42, after)
+}
+
+// due is a context whose time is over and whose timer has not noticed yet.
+type due struct{ context.Context }
+
+func (due) Deadline() (time.Time, bool) { return time.Now(), true }
+
+// The socket's timer, set to the same moment, may be the first to notice.
+func TestTheEndOfTheContextIsNamed(t *testing.T) {
+	require.ErrorIs(t, wrap(due{t.Context()}, "load", os.ErrDeadlineExceeded), context.DeadlineExceeded)
+	require.NotErrorIs(t, wrap(t.Context(), "load", os.ErrDeadlineExceeded), context.DeadlineExceeded)
 }
 
 func FuzzDecode(f *testing.F) {
