@@ -99,7 +99,12 @@ func (b *Broker) Broadcast(ctx context.Context, message []byte) error {
 func (b *Broker) publish(ctx context.Context, name, message string) error {
 	cmd := redis.NewCmd(ctx, b.publishes, name, message)
 	cmd.SetFirstKeyPos(1) // a sharded channel has a slot, like a key
-	return b.await(ctx, func() error { return b.client.Process(ctx, once{cmd}) })
+	return b.await(ctx, func() error { return b.send(ctx, cmd) })
+}
+
+// send sends a command that changes something.
+func (b *Broker) send(ctx context.Context, cmd *redis.Cmd) error {
+	return b.client.Process(ctx, once{cmd})
 }
 
 // once is a command that go-redis doesn't send again when the answer is late:
@@ -121,10 +126,10 @@ func newScript(source string) script { return script{redis.NewScript(source), so
 func (b *Broker) run(ctx context.Context, s script, keys []string, args ...any) (any, error) {
 	cmd := evaluation(ctx, "EVALSHA", s.Hash(), keys, args)
 	err := b.await(ctx, func() error {
-		err := b.client.Process(ctx, once{cmd})
+		err := b.send(ctx, cmd)
 		if redis.HasErrorPrefix(err, "NOSCRIPT") {
 			cmd = evaluation(ctx, "EVAL", s.source, keys, args)
-			err = b.client.Process(ctx, once{cmd})
+			err = b.send(ctx, cmd)
 		}
 		return err
 	})

@@ -153,7 +153,7 @@ func (b *Broker) Enter(ctx context.Context, node, channel string, c realtime.Cli
 		}
 		cmd := redis.NewCmd(ctx, "HSET", b.clients(channel), c.Client, entry)
 		cmd.SetFirstKeyPos(1)
-		return b.client.Process(ctx, once{cmd})
+		return b.send(ctx, cmd)
 	})
 }
 
