@@ -95,9 +95,10 @@ func onRedis(client redis.UniversalClient, log *slog.Logger) (session.Store, rea
 	return store, broker, nil
 }
 
-// redisLog is what the Redis library has to say, in our log.
+// redisLog is what the Redis library has to say, in our log. What fails is said
+// by whoever needed it.
 type redisLog struct{ *slog.Logger }
 
 func (l redisLog) Printf(ctx context.Context, format string, v ...any) {
-	l.InfoContext(ctx, "redis", "message", fmt.Sprintf(format, v...))
+	l.DebugContext(ctx, "redis", "message", fmt.Sprintf(format, v...))
 }

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"net/http"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -11,6 +14,8 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatewire/gatewire/internal/redistest"
 )
 
 // complete requires that a follower heard, of each publisher, its messages in
@@ -99,7 +104,20 @@ func (f *follower) catchUp(t *testing.T, acked map[string][]int) {
 // A room is one room wherever its people are connected: messages in order,
 // presence, joins and leaves, and what was missed is had from any node.
 func TestR8_OneRoomOnTwoNodes(t *testing.T) {
-	n := startNodes(t, startRedis(t))
+	t.Run("one Redis", func(t *testing.T) { oneRoom(t, startNodes(t, startRedis(t))) })
+	t.Run("Redis Cluster", func(t *testing.T) {
+		cluster, err := redistest.StartCluster()
+		if errors.Is(err, redistest.ErrMissing) && os.Getenv("GATEWIRE_REQUIRE_TOOLS") != "1" {
+			t.Skip(err)
+		}
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = cluster.Close() })
+		at := cluster.Addrs()
+		oneRoom(t, startNodes(t, nil, "REDIS_URL=redis://"+at[0]+"?addr="+at[1]+"&addr="+at[2]))
+	})
+}
+
+func oneRoom(t *testing.T, n *nodes) {
 	ada, bob := browser(t), browser(t)
 	signUp(t, ada, n.a.url, "ada@example.org")
 	signUp(t, bob, n.b.url, "bob@example.org")
@@ -156,6 +174,12 @@ func TestR8_OneRoomOnTwoNodes(t *testing.T) {
 		moving.complete(t, acked)
 		require.Len(t, moving.seen, 50)
 		require.Equal(t, n.b.url, moving.url)
+	})
+	t.Run("R1 sign-out", func(t *testing.T) {
+		require.Equal(t, http.StatusNoContent, send(t, bob, "POST", n.a.url+"/auth/logout", "").StatusCode)
+		end := atB.ended(t)
+		require.Equal(t, websocket.StatusCode(4501), end.code, end.reason)
+		require.True(t, atA.alive())
 	})
 }
 
