@@ -28,7 +28,8 @@ func (m *Manager[D]) Login(w http.ResponseWriter, r *http.Request, userID string
 //
 //   - An anonymous session becomes the user's and keeps its data.
 //   - A session of the same user keeps its id and data, so sockets stay. Its
-//     lifetime and AuthTime begin anew.
+//     lifetime and AuthTime begin anew, and its Origin is that of this sign-in:
+//     who signs in again by password is no longer signed out by the provider.
 //   - A session of another user ends (ReasonReplaced); nothing of it is kept.
 //
 // It works with and without Handler around; inside Handler the cookie is set
@@ -284,11 +285,15 @@ const (
 	maxUserID    = 255
 	maxUserAgent = 512
 	maxIP        = 64
+	maxOrigin    = 4 * 255 // so that two fit into a database's index
 )
 
 func (s *Start) check() error {
 	if s.UserID == "" || len(s.UserID) > maxUserID {
 		return fmt.Errorf("%w: Start.UserID must have 1 to %d bytes", errHost, maxUserID)
+	}
+	if max(len(s.Origin.Issuer), len(s.Origin.Subject), len(s.Origin.SID)) > maxOrigin {
+		return fmt.Errorf("%w: each part of Start.Origin may have %d bytes", errHost, maxOrigin)
 	}
 	return nil
 }

@@ -62,7 +62,7 @@ func (v *visit[D]) logout(ctx context.Context) error {
 
 // Revoke ends one session of a user, by its public id. It reports false when
 // there is no such session or it is another user's. Like Logout, it and the
-// two below go on when ctx is cancelled, for 5 seconds at most.
+// three below go on when ctx is cancelled, for 5 seconds at most.
 func (m *Manager[D]) Revoke(ctx context.Context, userID, id string, reason Reason) (bool, error) {
 	if userID == "" || id == "" {
 		return false, nil
@@ -89,6 +89,11 @@ func (m *Manager[D]) RevokeOthers(ctx context.Context, userID, keepID string, re
 	ctx, cancel := detached(ctx)
 	defer cancel()
 	ended, err := m.store.EndUser(ctx, userID, keepID, reason, m.now())
+	return m.endedAll(ctx, ended, err)
+}
+
+// endedAll tells what a store ended at once, and returns how many.
+func (m *Manager[D]) endedAll(ctx context.Context, ended []Ended, err error) (int, error) {
 	m.ended(ctx, ended)
 	if err != nil {
 		return len(ended), unavailable(err)
@@ -101,6 +106,24 @@ func (m *Manager[D]) RevokeOthers(ctx context.Context, userID, keepID string, re
 // returns how many.
 func (m *Manager[D]) RevokeUser(ctx context.Context, userID string, reason Reason) (int, error) {
 	return m.RevokeOthers(ctx, userID, "", reason)
+}
+
+// EndOrigin ends all sessions that a provider's sign-in began, for a logout at
+// the provider: those with o.Issuer and, of o.Subject and o.SID, all that are
+// not empty. It returns how many, or [ErrOrigin] when o has no issuer or
+// neither of the two. Like Revoke it goes on when ctx is cancelled.
+//
+// It raises no epoch: a sign-in of that origin whose session is not stored yet
+// is not ended. Who begins sessions of providers notes the logout before
+// EndOrigin, and asks for such notes after Begin.
+func (m *Manager[D]) EndOrigin(ctx context.Context, o Origin, reason Reason) (int, error) {
+	if !o.names() {
+		return 0, ErrOrigin
+	}
+	ctx, cancel := detached(ctx)
+	defer cancel()
+	ended, err := m.store.EndOrigin(ctx, o, reason, m.now())
+	return m.endedAll(ctx, ended, err)
 }
 
 var errNoUser = errors.New("session: no user id")

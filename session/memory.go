@@ -31,11 +31,12 @@ type MemoryOptions struct {
 type MemoryStore struct {
 	max int64
 
-	mu     sync.Mutex
-	byKey  map[Key]*entry
-	byID   map[string]*entry
-	byUser map[string]map[string]*entry // user id, session id
-	bytes  int64
+	mu       sync.Mutex
+	byKey    map[Key]*entry
+	byID     map[string]*entry
+	byUser   map[string]map[string]*entry     // user id, session id
+	byOrigin map[originName]map[string]*entry // the same
+	bytes    int64
 
 	// Ordered by the next expiry. Anonymous sessions stand apart, because
 	// they alone may be evicted.
@@ -60,6 +61,8 @@ const (
 	bytesPerEnded = 1024
 	// entryOverhead is about what maps, heap and struct cost a session.
 	entryOverhead = 640
+	// originOverhead is what a name of its origin costs besides.
+	originOverhead = 320
 )
 
 var errFull = errors.New("session: the memory store is full of signed-in sessions; raise MemoryOptions.MaxBytes or use a database")
@@ -71,12 +74,13 @@ func NewMemoryStore(o *MemoryOptions) *MemoryStore {
 		maxBytes = o.MaxBytes
 	}
 	return &MemoryStore{
-		max:    maxBytes,
-		byKey:  make(map[Key]*entry),
-		byID:   make(map[string]*entry),
-		byUser: make(map[string]map[string]*entry),
-		epochs: make(map[string]userEpoch),
-		log:    newEndedLog(rand.Text(), int(max(maxBytes/bytesPerEnded, 1000))),
+		max:      maxBytes,
+		byKey:    make(map[Key]*entry),
+		byID:     make(map[string]*entry),
+		byUser:   make(map[string]map[string]*entry),
+		byOrigin: make(map[originName]map[string]*entry),
+		epochs:   make(map[string]userEpoch),
+		log:      newEndedLog(rand.Text(), int(max(maxBytes/bytesPerEnded, 1000))),
 	}
 }
 
@@ -206,6 +210,24 @@ func (s *MemoryStore) EndUser(ctx context.Context, userID, exceptID string, reas
 	return ended, nil
 }
 
+// EndOrigin implements [Store].
+func (s *MemoryStore) EndOrigin(ctx context.Context, o Origin, reason Reason, at time.Time) (ended []Ended, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if !o.names() {
+		return nil, ErrOrigin
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range maps.Clone(s.byOrigin[originsOf(o)[0]]) {
+		if o.Subject == "" || e.rec.Origin.Subject == o.Subject {
+			ended = append(ended, s.end(e, reason, at))
+		}
+	}
+	return ended, nil
+}
+
 // EndedSince implements [Store].
 func (s *MemoryStore) EndedSince(ctx context.Context, cursor string, limit int) (ended []Ended, next string, err error) {
 	if err := ctx.Err(); err != nil {
@@ -307,6 +329,12 @@ func (s *MemoryStore) insert(e *entry) {
 		}
 		s.byUser[user][e.rec.ID] = e
 	}
+	for _, o := range originsOf(e.rec.Origin) {
+		if s.byOrigin[o] == nil {
+			s.byOrigin[o] = make(map[string]*entry)
+		}
+		s.byOrigin[o][e.rec.ID] = e
+	}
 	heap.Push(s.heapOf(e), e)
 	s.bytes += e.size
 }
@@ -320,6 +348,12 @@ func (s *MemoryStore) remove(e *entry) {
 			delete(s.byUser, user)
 		}
 	}
+	for _, o := range originsOf(e.rec.Origin) {
+		delete(s.byOrigin[o], e.rec.ID)
+		if len(s.byOrigin[o]) == 0 {
+			delete(s.byOrigin, o)
+		}
+	}
 	heap.Remove(s.heapOf(e), e.index)
 	s.bytes -= e.size
 }
@@ -329,6 +363,27 @@ func (s *MemoryStore) heapOf(e *entry) *expiryHeap {
 		return &s.anonymous
 	}
 	return &s.users
+}
+
+// originName is a name that sessions are found by: the provider's session, or the
+// provider's subject.
+type originName struct {
+	issuer, value string
+	sid           bool
+}
+
+// originsOf returns the names of an origin, the narrowest first.
+func originsOf(o Origin) (names []originName) {
+	if o.Issuer == "" {
+		return nil
+	}
+	if o.SID != "" {
+		names = append(names, originName{o.Issuer, o.SID, true})
+	}
+	if o.Subject != "" {
+		names = append(names, originName{o.Issuer, o.Subject, false})
+	}
+	return names
 }
 
 // entry is a record with its place in a heap.
@@ -381,6 +436,7 @@ func clone(rec Record) Record {
 func sizeOf(rec Record) int64 {
 	n := entryOverhead + len(rec.ID) + len(rec.UserID) + len(rec.UserAgent) + len(rec.IP) + len(rec.Data) +
 		len(rec.Origin.Issuer) + len(rec.Origin.Subject) + len(rec.Origin.SID) + len(rec.Refresh.Successor)
+	n += originOverhead * len(originsOf(rec.Origin))
 	for _, list := range [][]string{rec.Scopes, rec.Roles} {
 		for _, s := range list {
 			n += 16 + len(s)

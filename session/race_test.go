@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -277,6 +278,51 @@ func TestS22_RevokeOneOthersAll(t *testing.T) {
 
 	_, err = m.RevokeUser(t.Context(), "", session.ReasonDisabled)
 	require.Error(t, err, "nobody is not a user")
+
+	t.Run("O12 by the provider", func(t *testing.T) {
+		origin := session.Origin{Issuer: "https://issuer.example", Subject: "s", SID: "1"}
+		begin := func(b *browser, o session.Origin) (id string) {
+			b.do(func(w http.ResponseWriter, r *http.Request) {
+				s, err := m.Begin(w, r, session.Start{UserID: "u3", Origin: o})
+				require.NoError(t, err)
+				id = s.ID()
+			})
+			return id
+		}
+		renewed, password, other := newBrowser(m), newBrowser(m), newBrowser(m)
+		ended := begin(renewed, origin)
+		renewed.do(func(w http.ResponseWriter, r *http.Request) { require.NoError(t, m.Renew(w, r)) })
+		renewed.update(t, increment)
+		kept := begin(password, origin)
+		require.Equal(t, kept, begin(password, session.Origin{}), "the same user signs in again, by password")
+		begin(other, session.Origin{Issuer: origin.Issuer, Subject: "s", SID: "2"})
+		token, tokenSession, err := m.BeginToken(t.Context(), session.Start{UserID: "u3", Origin: origin})
+		require.NoError(t, err)
+		token, _, err = m.Refresh(t.Context(), token.Reveal())
+		require.NoError(t, err)
+
+		for _, o := range []session.Origin{{}, {Issuer: origin.Issuer}, {Subject: "s", SID: "1"}} {
+			_, err := m.EndOrigin(t.Context(), o, session.ReasonProvider)
+			require.Equal(t, session.ErrOrigin, err, "and not that the store is down")
+		}
+		gone, cancel := context.WithCancel(t.Context())
+		cancel()
+		pushed = nil
+		n, err := m.EndOrigin(gone, session.Origin{Issuer: origin.Issuer, SID: "1"}, session.ReasonProvider)
+		require.NoError(t, err)
+		require.Equal(t, 2, n)
+		require.ElementsMatch(t, []string{ended + "u3signed out at the provider", tokenSession.ID() + "u3signed out at the provider"}, pushed)
+		_, err = renewed.who()
+		require.ErrorIs(t, err, session.ErrInvalid)
+		_, _, err = m.Refresh(t.Context(), token.Reveal())
+		require.ErrorIs(t, err, session.ErrRefreshInvalid)
+		for _, b := range []*browser{password, other} {
+			_, err = b.who()
+			require.NoError(t, err)
+		}
+		_, _, err = m.BeginToken(t.Context(), session.Start{UserID: "u3", Origin: session.Origin{Issuer: "i", SID: strings.Repeat("x", 1021)}})
+		require.ErrorContains(t, err, "1020")
+	})
 
 	t.Run("S22 racing a sign-in", func(t *testing.T) {
 		epoch, err := m.Epoch(t.Context(), "u1") // then the password is checked …

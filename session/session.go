@@ -42,7 +42,7 @@ func (s *Session[D]) Kind() Kind { return s.rec.Kind }
 // [Manager.Update] only.
 func (s *Session[D]) Data() D { return s.data }
 
-// Origin is the provider sign-in that began the session.
+// Origin is the provider sign-in that AuthTime is of; empty when it was none.
 func (s *Session[D]) Origin() Origin { return s.rec.Origin }
 
 // Info describes the session for a list of devices.

@@ -48,13 +48,18 @@ type Record struct {
 	Data []byte // the manager's encoding of the host's data
 }
 
-// Origin is the provider sign-in that began a session, so that the provider
-// can end it (OpenID Connect Back-Channel Logout 1.0). Empty for a password.
+// Origin is the provider sign-in that a session's user proved themselves by
+// last, so that the provider can end it (OpenID Connect Back-Channel Logout
+// 1.0). Empty for a password. Each part has at most 1,020 bytes: 255
+// characters, whichever.
 type Origin struct {
 	Issuer  string
 	Subject string
-	SID     string
+	SID     string // the provider's session, where it names them
 }
+
+// names says whether o is enough to find sessions by.
+func (o Origin) names() bool { return o.Issuer != "" && (o.Subject != "" || o.SID != "") }
 
 // Refresh is the rotating half of a token session. Secrets are SHA-256 sums.
 type Refresh struct {
@@ -84,6 +89,7 @@ const (
 	ReasonDisabled        Reason = "account disabled"
 	ReasonExpired         Reason = "expired"
 	ReasonEvicted         Reason = "too many sessions"
+	ReasonProvider        Reason = "signed out at the provider"
 )
 
 // AnyEpoch tells [Store.Create] not to compare the user's epoch.
@@ -96,6 +102,7 @@ var (
 	ErrNotFound   = errors.New("session: no such record")
 	ErrConflict   = errors.New("session: the record has changed since it was read")
 	ErrEpoch      = errors.New("session: the user's sessions were ended while this one began")
+	ErrOrigin     = errors.New("session: to end sessions by their origin takes an issuer, and a subject or a sid")
 	ErrCursorLost = &cursorLostError{}
 )
 
@@ -123,9 +130,10 @@ func (*cursorLostError) CursorLost() bool { return true }
 //   - U4. Replace does not move Seen and IdleExpires backwards past a concurrent Touch.
 //   - T1. Touch moves Seen and IdleExpires forwards, never backwards, IdleExpires never past Expires, and nothing else (not Rev either).
 //   - T2. Touch of what is not there is a no-op without an error.
-//   - E1. End and EndUser remove records and append them to the log in one step; what they removed never comes back.
+//   - E1. End, EndUser and EndOrigin remove records and append them to the log in one step; what they removed never comes back.
 //   - E2. EndUser ends all sessions of the user but exceptID (empty: none is spared) and raises the user's epoch even when there are none.
 //   - E3. A user's Epoch never returns to a value it had while a sign-in could still hold it (an hour).
+//   - E4. EndOrigin ends every session whose Origin has o.Issuer and, of o.Subject and o.SID, those that are not empty, in O(those); without an issuer or with neither of the two it is an error and ends nothing.
 //   - I1. ListUser returns the user's records, in O(those), newest first.
 //   - W1. EndedSince("") returns no sessions and the cursor of now. Any later cursor returns what ended after it, oldest first, each once, at most limit; nothing that ended is skipped, whatever ended concurrently.
 //   - W2. A cursor older than the log is ErrCursorLost, and so is a text that is no cursor of this store. The log reaches back at least 15 minutes and survives a restart where records do.
@@ -142,6 +150,7 @@ type Store interface {
 
 	End(ctx context.Context, id string, reason Reason, at time.Time) (ended bool, err error)
 	EndUser(ctx context.Context, userID, exceptID string, reason Reason, at time.Time) (ended []Ended, err error)
+	EndOrigin(ctx context.Context, o Origin, reason Reason, at time.Time) (ended []Ended, err error)
 	EndedSince(ctx context.Context, cursor string, limit int) (ended []Ended, next string, err error)
 
 	ListUser(ctx context.Context, userID string) ([]Record, error)

@@ -65,6 +65,9 @@ type Options struct {
 	// Limiter counts the tries. Several nodes should share one. Defaults to
 	// [NewMemoryLimiter].
 	Limiter Limiter
+	// Once remembers what may happen once. Several nodes must share one.
+	// Defaults to [NewMemoryOnce].
+	Once Once
 
 	// ClientID is the client_id of access tokens. Defaults to "app".
 	ClientID string
@@ -95,6 +98,7 @@ type Service struct {
 	proxies []netip.Prefix
 	limits  Limits
 	limiter Limiter
+	once    Once
 	logins  []*oidc.Login // one a provider
 
 	events func(context.Context, Event)
@@ -110,13 +114,16 @@ func New[D any](sessions *session.Manager[D], c Config, o *Options) (*Service, e
 	s := &Service{
 		users: c.Users, passwords: c.Passwords, ring: c.Ring, issuer: c.Issuer, verifier: c.Verifier,
 		clientID: o.ClientID, allowed: slices.Clone(o.AllowedOrigins), proxies: slices.Clone(o.TrustedProxies),
-		limits: o.Limits.orDefault(), limiter: o.Limiter, events: o.Events, log: o.Logger,
+		limits: o.Limits.orDefault(), limiter: o.Limiter, once: o.Once, events: o.Events, log: o.Logger,
 	}
 	if s.clientID == "" {
 		s.clientID = "app"
 	}
 	if s.limiter == nil {
 		s.limiter = NewMemoryLimiter()
+	}
+	if s.once == nil {
+		s.once = NewMemoryOnce()
 	}
 	if s.log == nil {
 		s.log = slog.Default()

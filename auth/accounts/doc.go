@@ -60,7 +60,9 @@
 // tells that an address is taken, which only a mailer can hide. Failed sign-ins
 // are limited, see [Limits]; nobody can lock another out. Behind a proxy set
 // Options.TrustedProxies, or all clients share the limits of one address. With
-// several nodes share a [Limiter], or each node has limits of its own.
+// several nodes share a [Limiter] and a [Once]: those of the database
+// (sqlstore's Store has both) or of your own. With the defaults each node counts
+// for itself, and what may happen once may happen once on each.
 //
 // State-changing requests are taken from Config.BaseURL and
 // Options.AllowedOrigins alone, except a provider's form_post callback, which its

@@ -21,6 +21,37 @@ func TestMemoryLimiter(t *testing.T) {
 	accountstest.RunLimiter(t, func(*testing.T) accounts.Limiter { return accounts.NewMemoryLimiter() })
 }
 
+func TestMemoryOnce(t *testing.T) {
+	accountstest.RunOnce(t, func(*testing.T) accounts.Once { return accounts.NewMemoryOnce() })
+}
+
+// What is full refuses the next one, and forgets none.
+func TestMemoryOnceIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := accounts.NewMemoryOnce()
+		ctx := context.Background()
+		for i := range 1 << 18 {
+			first, err := o.Take(ctx, fmt.Sprint(i), time.Hour)
+			require.NoError(t, err)
+			require.True(t, first)
+		}
+		first, err := o.Take(ctx, "another", time.Hour)
+		require.Error(t, err)
+		require.False(t, first)
+		time.Sleep(30 * time.Minute)
+		first, err = o.Take(ctx, "0", time.Hour)
+		require.NoError(t, err)
+		require.False(t, first)
+		time.Sleep(30 * time.Minute)
+		first, err = o.Take(ctx, "another", time.Hour)
+		require.NoError(t, err)
+		require.True(t, first)
+		_, ok, err := o.Taken(ctx, "0")
+		require.NoError(t, err)
+		require.True(t, ok)
+	})
+}
+
 // A flood of keys costs bounded memory and does not free who is being throttled.
 func TestMemoryLimiterIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

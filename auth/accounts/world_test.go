@@ -364,6 +364,13 @@ func (s *sessionStore) EndUser(ctx context.Context, userID, exceptID string, rea
 	return s.Store.EndUser(ctx, userID, exceptID, reason, at)
 }
 
+func (s *sessionStore) EndOrigin(ctx context.Context, o session.Origin, reason session.Reason, at time.Time) ([]session.Ended, error) {
+	if err := s.fault(); err != nil {
+		return nil, err
+	}
+	return s.Store.EndOrigin(ctx, o, reason, at)
+}
+
 func (s *sessionStore) ListUser(ctx context.Context, userID string) ([]session.Record, error) {
 	if err := s.fault(); err != nil {
 		return nil, err

@@ -104,6 +104,8 @@ func newApp(ctx context.Context, cfg config, log *slog.Logger) (_ *app, err erro
 		SealingKeys:    cfg.sealing,
 		AllowedOrigins: cfg.allowedOrigins,
 		TrustedProxies: cfg.trustedProxies,
+		Limiter:        users.Limiter(), // counted in the database, for all nodes together
+		Once:           users.Once(),
 		Logger:         log,
 	})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -100,6 +101,30 @@ func TestPostgresOutOfReach(t *testing.T) {
 			require.Contains(t, string(out), tc.want)
 			require.Equal(t, 1, strings.Count(string(out), "\n"), "%s", out)
 			require.NotContains(t, string(out), password)
+		})
+	}
+}
+
+// Processes on one database count guesses together, whichever it is.
+func TestA2_ProcessesCountGuessesTogether(t *testing.T) {
+	for name, database := range map[string]func(*testing.T) string{
+		"PostgreSQL": func(t *testing.T) string { return postgres(t).URL() },
+		"SQLite":     func(t *testing.T) string { return "sqlite:" + filepath.Join(t.TempDir(), "app.db") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			env := []string{"DATABASE_URL=" + database(t), secretKeys}
+			one, two := start(t, env...), start(t, env...)
+			signUp(t, browser(t), one.url, "ada@example.org")
+			guess := func(p *process) int {
+				status, _ := call(t, browser(t), "POST", p.url+"/auth/login", object{"email": "ada@example.org", "password": "a guess"})
+				return status
+			}
+			for range 15 {
+				require.Equal(t, http.StatusUnauthorized, guess(one))
+				require.Equal(t, http.StatusUnauthorized, guess(two))
+			}
+			require.Equal(t, http.StatusTooManyRequests, guess(one))
+			require.Equal(t, http.StatusTooManyRequests, guess(two))
 		})
 	}
 }

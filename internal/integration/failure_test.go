@@ -18,11 +18,18 @@ import (
 	sessionsql "github.com/gatewire/gatewire/session/sqlstore"
 )
 
+// origin is where furnish's session came from.
+var origin = session.Origin{Issuer: "https://issuer.example", Subject: "1", SID: "sid"}
+
+// limit is that of the key of which furnish has taken a try.
+var limit = accounts.Limit{Burst: 3, Every: time.Hour}
+
 // operations are all methods of both stores; each returns whether it claims to
 // have found or done something, and its error.
 func operations(s *sessionsql.Store, a *accountsql.Store, cursor string) map[string]func(context.Context) (bool, error) {
 	now := time.Now()
 	rec := record("there", "u1")
+	rec.Origin = origin
 	id := &accounts.ExternalIdentity{Issuer: "https://issuer.example", Subject: "2", UserID: "user-2"}
 	return map[string]func(context.Context) (bool, error){
 		"Create":  func(ctx context.Context) (bool, error) { return false, s.Create(ctx, record("new", "u1"), 0) },
@@ -35,6 +42,10 @@ func operations(s *sessionsql.Store, a *accountsql.Store, cursor string) map[str
 		"End": func(ctx context.Context) (bool, error) { return s.End(ctx, "there", session.ReasonSignedOut, now) },
 		"EndUser": func(ctx context.Context) (bool, error) {
 			e, err := s.EndUser(ctx, "u1", "", session.ReasonRevoked, now)
+			return len(e) > 0, err
+		},
+		"EndOrigin": func(ctx context.Context) (bool, error) {
+			e, err := s.EndOrigin(ctx, origin, session.ReasonProvider, now)
 			return len(e) > 0, err
 		},
 		"EndedSince": func(ctx context.Context) (bool, error) {
@@ -66,6 +77,16 @@ func operations(s *sessionsql.Store, a *accountsql.Store, cursor string) map[str
 			return false, a.AddKey(ctx, jwt.StoredKey{ID: "k2", Public: []byte{}, Sealed: []byte{}}, "k1")
 		},
 		"RemoveKey": func(ctx context.Context) (bool, error) { return false, a.RemoveKey(ctx, "k1") },
+		"Limiter.Take": func(ctx context.Context) (bool, error) {
+			wait, err := a.Limiter().Take(ctx, "key", limit)
+			return wait > 0, err
+		},
+		"Limiter.Give": func(ctx context.Context) (bool, error) { return false, a.Limiter().Give(ctx, "key", limit) },
+		"Once.Take":    func(ctx context.Context) (bool, error) { return a.Once().Take(ctx, "another", time.Hour) },
+		"Once.Taken": func(ctx context.Context) (bool, error) {
+			_, ok, err := a.Once().Taken(ctx, "key")
+			return ok, err
+		},
 	}
 }
 
@@ -74,9 +95,15 @@ func operations(s *sessionsql.Store, a *accountsql.Store, cursor string) map[str
 func furnish(t *testing.T, s *sessionsql.Store, a *accountsql.Store) {
 	t.Helper()
 	ctx := t.Context()
-	require.NoError(t, s.Create(ctx, record("there", "u1"), session.AnyEpoch))
+	rec := record("there", "u1")
+	rec.Origin = origin
+	require.NoError(t, s.Create(ctx, rec, session.AnyEpoch))
 	require.NoError(t, a.CreateUser(ctx, user(1), &accounts.ExternalIdentity{Issuer: "https://issuer.example", Subject: "1", UserID: "user-1"}))
 	require.NoError(t, a.AddKey(ctx, jwt.StoredKey{ID: "k1", Algorithm: "ES256", Public: []byte("{}"), Sealed: []byte("s")}, ""))
+	_, err := a.Limiter().Take(ctx, "key", limit)
+	require.NoError(t, err)
+	_, err = a.Once().Take(ctx, "key", time.Hour)
+	require.NoError(t, err)
 }
 
 // couldNotTell checks that err is none of the answers of a store.
@@ -100,7 +127,7 @@ func TestS25_BrokenDatabaseIsNeverAnAnswer(t *testing.T) {
 				s.setFail(func(string) error { return gone })
 			},
 			"no tables": func(s *spy, db *sql.DB) {
-				for _, table := range []string{"sessions", "session_ended", "session_head", "session_epochs", "identities", "users", "signing_keys"} {
+				for _, table := range []string{"sessions", "session_ended", "session_head", "session_epochs", "identities", "users", "signing_keys", "limits", "once"} {
 					_, _ = db.Exec(`DROP TABLE gatewire_` + table)
 				}
 			},
@@ -135,12 +162,14 @@ func TestS25_BrokenOffListsAreErrors(t *testing.T) {
 			require.NoError(t, s.Create(ctx, dead, session.AnyEpoch))
 			_, err := s.End(ctx, gone.ID, session.ReasonSignedOut, now)
 			require.NoError(t, err)
-			require.NoError(t, s.Create(ctx, record(fmt.Sprintf("here-%d", i), "u1"), session.AnyEpoch))
+			here := record(fmt.Sprintf("here-%d", i), "u1")
+			here.Origin = origin
+			require.NoError(t, s.Create(ctx, here, session.AnyEpoch))
 		}
 		require.NoError(t, a.AddKey(ctx, jwt.StoredKey{ID: "k2", Public: []byte{}, Sealed: []byte{}, Published: now}, "k1"))
 		before := dumpTables(t, db)
 		ops := operations(s, a, cursor)
-		for _, name := range []string{"EndedSince", "ListUser", "EndUser", "Reap", "Keys"} {
+		for _, name := range []string{"EndedSince", "ListUser", "EndUser", "EndOrigin", "Reap", "Keys"} {
 			t.Run(name, func(t *testing.T) {
 				spy.cut = errors.New("connection reset")
 				done, err := ops[name](ctx)
@@ -169,7 +198,10 @@ func TestS25_FailureAtEveryStatementChangesNothing(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				for at := 0; ; at++ {
 					n := -1
-					spy.setFail(func(string) error {
+					spy.setFail(func(query string) error {
+						if strings.HasPrefix(query, "DELETE FROM gatewire_limits") || strings.HasPrefix(query, "DELETE FROM gatewire_once") {
+							return nil // of what is over, now and then: no caller's matter
+						}
 						if n++; n == at {
 							return broken
 						}
@@ -187,7 +219,7 @@ func TestS25_FailureAtEveryStatementChangesNothing(t *testing.T) {
 					require.Equal(t, before, dump())
 				}
 				// What succeeded at last is undone for the next operation.
-				for _, table := range []string{"gatewire_sessions", "gatewire_session_ended", "gatewire_session_epochs", "gatewire_identities", "gatewire_users", "gatewire_signing_keys"} {
+				for _, table := range []string{"gatewire_sessions", "gatewire_session_ended", "gatewire_session_epochs", "gatewire_identities", "gatewire_users", "gatewire_signing_keys", "gatewire_limits", "gatewire_once"} {
 					_, err := db.Exec(`DELETE FROM ` + table)
 					require.NoError(t, err)
 				}
@@ -215,6 +247,8 @@ func dumpTables(t *testing.T, db *sql.DB) string {
 		`SELECT id || email || password || disabled FROM gatewire_users ORDER BY id`,
 		`SELECT issuer || subject || user_id FROM gatewire_identities ORDER BY issuer, subject`,
 		`SELECT id FROM gatewire_signing_keys ORDER BY id`,
+		`SELECT key || ' ' || full_at FROM gatewire_limits ORDER BY key`,
+		`SELECT key || ' ' || taken || ' ' || expires || ' ' || times FROM gatewire_once ORDER BY key`,
 	} {
 		rows, err := db.Query(q)
 		require.NoError(t, err)

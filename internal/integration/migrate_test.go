@@ -1,12 +1,17 @@
 package integration_test
 
 import (
+	"io/fs"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	accountsql "github.com/gatewire/gatewire/auth/accounts/sqlstore"
 	"github.com/gatewire/gatewire/session"
+	sessionsql "github.com/gatewire/gatewire/session/sqlstore"
 )
 
 // Eight handles open a database that is empty and migrate it at once.
@@ -29,12 +34,48 @@ func TestMigrateAtOnce(t *testing.T) {
 			wg.Wait()
 			require.False(t, t.Failed())
 			db := openDSN(t, where)
-			for _, table := range []string{"gatewire_session_schema", "gatewire_accounts_schema", "gatewire_session_head"} {
+			for table, want := range map[string]int{
+				"gatewire_session_schema":  versions(t, sessionsql.SQLite.Migrations()),
+				"gatewire_accounts_schema": versions(t, accountsql.SQLite.Migrations()),
+				"gatewire_session_head":    1,
+			} {
 				var n int
 				require.NoError(t, db.QueryRow(`SELECT COUNT(*) FROM `+table).Scan(&n))
-				require.Equal(t, 1, n, table)
+				require.Equal(t, want, n, table)
 			}
 		}
+	})
+}
+
+func versions(t *testing.T, migrations fs.FS) int {
+	t.Helper()
+	names, err := fs.Glob(migrations, "*.sql")
+	require.NoError(t, err)
+	return len(names)
+}
+
+// Sessions that a release before 0002_origins.sql stored are found by their
+// origin once it has run.
+func TestMigrateFromTheFirstSchema(t *testing.T) {
+	everyDatabase(t, func(t *testing.T, dsn string) {
+		db := openDSN(t, dsn)
+		dialect := sessionsql.SQLite
+		if onPostgres(db) {
+			dialect = sessionsql.PostgreSQL
+		}
+		first, err := fs.ReadFile(dialect.Migrations(), "0001_sessions.sql")
+		require.NoError(t, err)
+		for _, q := range append(strings.Split(string(first), ";\n"),
+			`CREATE TABLE gatewire_session_schema (version INTEGER NOT NULL PRIMARY KEY, applied BIGINT NOT NULL)`,
+			`INSERT INTO gatewire_session_schema VALUES (1, 0)`) {
+			_, err := db.Exec(q)
+			require.NoError(t, err)
+		}
+		require.NoError(t, manySessions(db, 100, "'u' || i", "1000000000000000000"))
+		ended, err := sessionsOn(t, db).EndOrigin(t.Context(), session.Origin{Issuer: origin.Issuer, SID: "sid7"}, session.ReasonProvider, time.Now())
+		require.NoError(t, err)
+		require.Len(t, ended, 1)
+		require.Equal(t, "id7", ended[0].ID)
 	})
 }
 

@@ -1,6 +1,7 @@
 package integration_test
 
 import (
+	"context"
 	"fmt"
 	"regexp"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatewire/gatewire/auth/accounts"
+	accountsql "github.com/gatewire/gatewire/auth/accounts/sqlstore"
 	"github.com/gatewire/gatewire/jwt"
 	"github.com/gatewire/gatewire/session"
 	sessionsql "github.com/gatewire/gatewire/session/sqlstore"
@@ -62,10 +64,12 @@ func TestS22_SQLiteQueryPlansUseIndexes(t *testing.T) {
 	fill := func() {
 		for i := range 50 {
 			rec := record(fmt.Sprintf("s%d-%d", i, now.UnixNano()), fmt.Sprintf("u%d", i%10))
+			rec.Origin = session.Origin{Issuer: origin.Issuer, Subject: fmt.Sprint(i % 10), SID: fmt.Sprint(i)}
 			require.NoError(t, s.Create(ctx, rec, session.AnyEpoch))
 		}
 	}
 	fill()
+	subject := session.Origin{Issuer: origin.Issuer, Subject: "2"}
 	cursor := cursorOf(t, s)
 	rec := record("s", "u1")
 	id := &accounts.ExternalIdentity{Issuer: "https://issuer.example", Subject: "1", UserID: "user-1"}
@@ -90,6 +94,10 @@ func TestS22_SQLiteQueryPlansUseIndexes(t *testing.T) {
 			[]string{"(id=?)", "(rowid>?)"}, nil},
 		{"EndUser", func() error { _, err := s.EndUser(ctx, "u1", "s", session.ReasonRevoked, now); return err },
 			[]string{"USING INDEX gatewire_sessions_user (user_id=?)", "(rowid>?)"}, nil},
+		{"EndOrigin by sid", func() error { _, err := s.EndOrigin(ctx, origin, session.ReasonProvider, now); return err },
+			[]string{"USING INDEX gatewire_sessions_sid (origin_issuer=? AND origin_sid=?)"}, nil},
+		{"EndOrigin by subject", func() error { _, err := s.EndOrigin(ctx, subject, session.ReasonProvider, now); return err },
+			[]string{"USING INDEX gatewire_sessions_subject (origin_issuer=? AND origin_subject=?)", "(rowid>?)"}, nil},
 		{"Reap", func() error { _, err := s.Reap(ctx, now.Add(31*time.Minute), 10); return err },
 			[]string{"USING INDEX gatewire_sessions_dies (dies<?)", "(rowid>?)"}, []string{"gatewire_session_ended"}},
 		{"CreateUser", func() error { return a.CreateUser(ctx, user(1), id) }, []string{"(issuer=? AND subject=?)"}, nil},
@@ -98,6 +106,12 @@ func TestS22_SQLiteQueryPlansUseIndexes(t *testing.T) {
 		{"UserByIdentity", func() error { _, _, err := a.UserByIdentity(ctx, id.Issuer, "1"); return err },
 			[]string{"(issuer=? AND subject=?)", "(id=?)"}, nil},
 		{"SetPassword", func() error { return a.SetPassword(ctx, "user-1", "hash-0", "hash-1") }, []string{"(id=?)"}, nil},
+		{"Limiter.Take", func() error { _, err := a.Limiter().Take(ctx, "key", limit); return err }, []string{"gatewire_limits USING PRIMARY KEY (key=?)"}, nil},
+		{"Limiter.Give", func() error { return a.Limiter().Give(ctx, "key", limit) }, []string{"gatewire_limits USING PRIMARY KEY (key=?)"}, nil},
+		{"Once.Take", func() error { _, err := a.Once().Take(ctx, "key", time.Hour); return err }, nil, nil},
+		{"Once.Taken", func() error { _, _, err := a.Once().Taken(ctx, "key"); return err }, []string{"gatewire_once USING PRIMARY KEY (key=?)"}, nil},
+		{"Limiter reaps", func() error { return untilReaped(ctx, a) }, []string{"USING COVERING INDEX gatewire_limits_full_at (full_at<?)", "gatewire_limits USING PRIMARY KEY (key=?)",
+			"USING COVERING INDEX gatewire_once_expires (expires<?)", "gatewire_once USING PRIMARY KEY (key=?)"}, nil},
 		{"AddKey", func() error { return a.AddKey(ctx, key, "") }, nil, []string{"gatewire_signing_keys"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -111,6 +125,20 @@ func TestS22_SQLiteQueryPlansUseIndexes(t *testing.T) {
 			require.NotContains(t, c.scans, "gatewire_sessions")
 		})
 	}
+}
+
+// untilReaped uses the limiter and what happened once until they have removed
+// what is over.
+func untilReaped(ctx context.Context, a *accountsql.Store) error {
+	for range 100 {
+		if err := a.Limiter().Give(ctx, "key", limit); err != nil {
+			return err
+		}
+		if _, err := a.Once().Take(ctx, "key", time.Hour); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // explainPostgres is explain for PostgreSQL. generic asks for the plan that is
@@ -169,6 +197,8 @@ func TestS22_PostgresQueryPlansUseIndexes(t *testing.T) {
 				`INSERT INTO gatewire_session_epochs SELECT 'u' || i, i FROM generate_series(1, 30000) AS i`,
 				`INSERT INTO gatewire_users SELECT 'id' || i, '', 'e' || i, TRUE, '', '', 0, '', FALSE, '[]', '[]' FROM generate_series(1, 30000) AS i`,
 				`INSERT INTO gatewire_identities SELECT 'issuer', i, 'id' || i, '', 0 FROM generate_series(1, 30000) AS i`,
+				`INSERT INTO gatewire_limits SELECT 'over' || i, i FROM generate_series(1, 30000) AS i`,
+				`INSERT INTO gatewire_once SELECT 'over' || i, i, i, 1 FROM generate_series(1, 30000) AS i`,
 				`ANALYZE`,
 			} {
 				_, err := db.Exec(q)
@@ -189,6 +219,21 @@ func TestS22_PostgresQueryPlansUseIndexes(t *testing.T) {
 				{"EndedSince", func() error { _, _, err := s.EndedSince(ctx, cursor, 10); return err }, []string{"gatewire_session_ended_pkey"}, nil},
 				{"End", func() error { _, err := s.End(ctx, "id5", session.ReasonSignedOut, now); return err }, []string{"using gatewire_sessions_pkey on"}, nil},
 				{"EndUser", func() error { _, err := s.EndUser(ctx, "u1", "s", session.ReasonRevoked, now); return err }, []string{"gatewire_sessions_user"}, nil},
+				{"EndOrigin by sid", func() error {
+					_, err := s.EndOrigin(ctx, session.Origin{Issuer: origin.Issuer, SID: "sid7"}, session.ReasonProvider, now)
+					return err
+				},
+					[]string{"gatewire_sessions_sid"}, nil},
+				{"EndOrigin by both", func() error {
+					_, err := s.EndOrigin(ctx, session.Origin{Issuer: origin.Issuer, SID: "sid8", Subject: "sub8"}, session.ReasonProvider, now)
+					return err
+				},
+					[]string{"gatewire_sessions_sid"}, nil},
+				{"EndOrigin by subject", func() error {
+					_, err := s.EndOrigin(ctx, session.Origin{Issuer: origin.Issuer, Subject: "sub9"}, session.ReasonProvider, now)
+					return err
+				},
+					[]string{"gatewire_sessions_subject"}, nil},
 				{"Reap", func() error { _, err := s.Reap(ctx, now.Add(31*time.Minute), 10); return err },
 					[]string{"using gatewire_sessions_dies on", "gatewire_session_ended_pkey"}, nil},
 				{"CreateUser", func() error { return a.CreateUser(ctx, user(1), id) }, []string{"gatewire_identities_pkey"}, nil},
@@ -197,6 +242,11 @@ func TestS22_PostgresQueryPlansUseIndexes(t *testing.T) {
 				{"UserByIdentity", func() error { _, _, err := a.UserByIdentity(ctx, id.Issuer, "1"); return err },
 					[]string{"gatewire_identities_pkey", "gatewire_users_pkey"}, nil},
 				{"SetPassword", func() error { return a.SetPassword(ctx, "user-1", "hash-0", "hash-1") }, []string{"gatewire_users_pkey"}, nil},
+				{"Limiter.Take", func() error { _, err := a.Limiter().Take(ctx, "over7", limit); return err }, []string{"gatewire_limits_pkey"}, nil},
+				{"Limiter.Give", func() error { return a.Limiter().Give(ctx, "over7", limit) }, []string{"gatewire_limits_pkey"}, nil},
+				{"Once.Take", func() error { _, err := a.Once().Take(ctx, "key", time.Hour); return err }, nil, nil},
+				{"Once.Taken", func() error { _, _, err := a.Once().Taken(ctx, "over7"); return err }, []string{"gatewire_once_pkey"}, nil},
+				{"Limiter reaps", func() error { return untilReaped(ctx, a) }, []string{"gatewire_limits_full_at", "gatewire_limits_pkey", "gatewire_once_expires", "gatewire_once_pkey"}, nil},
 			} {
 				t.Run(c.name, func(t *testing.T) {
 					plan := explainPostgres(t, spy, generic, func() {

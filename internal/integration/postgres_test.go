@@ -334,7 +334,9 @@ func TestPostgresRefusesTextItCannotKeep(t *testing.T) {
 			_, endErr := s.End(ctx, odd, session.ReasonSignedOut, now)
 			_, endUserErr := s.EndUser(ctx, odd, "", session.ReasonRevoked, now)
 			_, exceptErr := s.EndUser(ctx, "u1", odd, session.ReasonRevoked, now)
+			_, originErr := s.EndOrigin(ctx, session.Origin{Issuer: "i", SID: odd}, session.ReasonProvider, now)
 			for what, err := range map[string]error{
+				"EndOrigin":  originErr,
 				"id":         create(func(r *session.Record) { r.ID = odd }),
 				"user agent": create(func(r *session.Record) { r.UserAgent = odd }),
 				"subject":    create(func(r *session.Record) { r.Origin.Subject = odd }),

@@ -315,7 +315,7 @@ func manySessions(db *sql.DB, n int, user, idle string) error {
 		INSERT INTO gatewire_sessions (id, key, kind, rev, user_id, scopes, roles, auth_time, created, seen,
 			idle_expires, expires, user_agent, ip, origin_issuer, origin_subject, origin_sid, refresh_rotated)
 		SELECT 'id' || i, ` + key + `, 'cookie', 1, ` + user + `,
-			'[]', '[]', i, i, i, ` + idle + `, 1000000000000000000, '', '', '', '', '', 0 FROM n`)
+			'[]', '[]', i, i, i, ` + idle + `, 1000000000000000000, '', '', 'https://issuer.example', 'sub' || i % 3000, 'sid' || i, 0 FROM n`)
 	return err
 }
 

@@ -25,6 +25,7 @@ type liar struct {
 	touch   func(ctx context.Context, key session.Key, seen, idle time.Time) error
 	end     func(ctx context.Context, id string, reason session.Reason, at time.Time) (bool, error)
 	endUser func(ctx context.Context, userID, exceptID string, reason session.Reason, at time.Time) ([]session.Ended, error)
+	origin  func(ctx context.Context, o session.Origin, reason session.Reason, at time.Time) ([]session.Ended, error)
 	since   func(ctx context.Context, cursor string, limit int) ([]session.Ended, string, error)
 	list    func(recs []session.Record) []session.Record
 	epoch   func(epoch uint64) uint64
@@ -75,6 +76,13 @@ func (l *liar) EndUser(ctx context.Context, userID, exceptID string, reason sess
 		return l.endUser(ctx, userID, exceptID, reason, at)
 	}
 	return l.Store.EndUser(ctx, userID, exceptID, reason, at)
+}
+
+func (l *liar) EndOrigin(ctx context.Context, o session.Origin, reason session.Reason, at time.Time) ([]session.Ended, error) {
+	if l.origin != nil {
+		return l.origin(ctx, o, reason, at)
+	}
+	return l.Store.EndOrigin(ctx, o, reason, at)
 }
 
 func (l *liar) EndedSince(ctx context.Context, cursor string, limit int) ([]session.Ended, string, error) {
@@ -247,7 +255,7 @@ var lies = []struct {
 		l.since = func(ctx context.Context, _ string, limit int) ([]session.Ended, string, error) {
 			return l.Store.EndedSince(ctx, "", limit)
 		}
-	}, []string{"E1", "E2", "W1", "W2", "R1", "S3"}},
+	}, []string{"E1", "E2", "E4", "W1", "W2", "R1", "S3"}},
 	{"End always says true", func(l *liar) {
 		l.end = func(ctx context.Context, id string, reason session.Reason, at time.Time) (bool, error) {
 			_, err := l.Store.End(ctx, id, reason, at)
@@ -265,6 +273,76 @@ var lies = []struct {
 	{"Epoch returns", func(l *liar) {
 		l.epoch = func(epoch uint64) uint64 { return epoch % 2 }
 	}, []string{"E3"}},
+	{"EndOrigin takes any of subject and sid", func(l *liar) {
+		l.origin = func(ctx context.Context, o session.Origin, reason session.Reason, at time.Time) ([]session.Ended, error) {
+			if o.SID != "" {
+				o.Subject = ""
+			}
+			return l.Store.EndOrigin(ctx, o, reason, at)
+		}
+	}, []string{"E4"}},
+	{"EndOrigin of nothing is no error", func(l *liar) {
+		l.origin = func(ctx context.Context, o session.Origin, reason session.Reason, at time.Time) ([]session.Ended, error) {
+			ended, err := l.Store.EndOrigin(ctx, o, reason, at)
+			if errors.Is(err, session.ErrOrigin) {
+				err = nil
+			}
+			return ended, err
+		}
+	}, []string{"E4"}},
+	{"EndOrigin folds case", func(l *liar) {
+		l.origin = func(ctx context.Context, o session.Origin, reason session.Reason, at time.Time) ([]session.Ended, error) {
+			o.SID = strings.ToLower(o.SID)
+			return l.Store.EndOrigin(ctx, o, reason, at)
+		}
+	}, []string{"E4"}},
+	{"EndOrigin goes by the first Origin", func(l *liar) {
+		l.replace = func(ctx context.Context, old session.Key, rec session.Record, ifRev uint64) error {
+			if before, found, _ := l.Store.Load(ctx, old); found {
+				rec.Origin = before.Origin
+			}
+			return l.Store.Replace(ctx, old, rec, ifRev)
+		}
+	}, []string{"E4"}},
+	{"EndOrigin forgets those renewed meanwhile", func(l *liar) {
+		var mu sync.Mutex
+		first := make(map[string]session.Key)
+		l.create = func(ctx context.Context, rec session.Record, epoch uint64) error {
+			mu.Lock()
+			defer mu.Unlock()
+			first[rec.ID] = rec.Key
+			return l.Store.Create(ctx, rec, epoch)
+		}
+		put := l.resurrect()
+		l.origin = func(ctx context.Context, o session.Origin, reason session.Reason, at time.Time) ([]session.Ended, error) {
+			list, _ := l.Store.ListUser(ctx, "u1")
+			ended, err := l.Store.EndOrigin(ctx, o, reason, at)
+			mu.Lock()
+			defer mu.Unlock()
+			for _, rec := range list {
+				if rec.Key != first[rec.ID] && slices.ContainsFunc(ended, func(e session.Ended) bool { return e.ID == rec.ID }) {
+					put(rec)
+				}
+			}
+			return ended, err
+		}
+	}, []string{"E4"}},
+	{"EndOrigin is not one step", func(l *liar) {
+		l.origin = func(ctx context.Context, o session.Origin, reason session.Reason, at time.Time) (ended []session.Ended, err error) {
+			list, _ := l.Store.ListUser(ctx, "u1")
+			time.Sleep(time.Millisecond)
+			if o.Issuer == "" || o.Subject == "" && o.SID == "" {
+				return nil, session.ErrOrigin
+			}
+			for _, rec := range list {
+				if rec.Origin.Issuer == o.Issuer && (o.Subject == "" || rec.Origin.Subject == o.Subject) && (o.SID == "" || rec.Origin.SID == o.SID) {
+					_, _ = l.Store.End(ctx, rec.ID, reason, at)
+					ended = append(ended, session.Ended{ID: rec.ID, UserID: rec.UserID, Reason: reason, At: at})
+				}
+			}
+			return ended, nil
+		}
+	}, []string{"E4"}},
 	{"ListUser is oldest first", func(l *liar) {
 		l.list = func(recs []session.Record) []session.Record { slices.Reverse(recs); return recs }
 	}, []string{"I1"}},

@@ -34,7 +34,8 @@
 // behind a pool of connections (no session state is used). It is the store for
 // several nodes: all of them use one database, migrate it at their start, and
 // read one log of ended sessions. The database's user needs CREATE on the first
-// schema of its search_path only while [Store.Migrate] has something to do, else
+// schema of its search_path, and must own the tables that are there, only while
+// [Store.Migrate] has something to do, else
 // SELECT, INSERT, UPDATE and DELETE on the tables. Nodes that are pointed at a
 // standby fail every write: give pgx target_session_attrs=read-write.
 //

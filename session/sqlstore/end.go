@@ -69,6 +69,33 @@ func (s *Store) EndUser(ctx context.Context, userID, exceptID string, reason ses
 	return ended, nil
 }
 
+// EndOrigin implements [session.Store].
+func (s *Store) EndOrigin(ctx context.Context, o session.Origin, reason session.Reason, at time.Time) ([]session.Ended, error) {
+	statement, args := s.ending.sid, []any{o.Issuer, o.SID, o.Subject}
+	if o.SID == "" {
+		statement, args = s.ending.subject, []any{o.Issuer, o.Subject}
+	}
+	if o.Issuer == "" || o.SID == "" && o.Subject == "" {
+		return nil, session.ErrOrigin
+	}
+	var ended []session.Ended
+	err := s.db.Tx(ctx, "end origin", func(ctx context.Context, tx *sqldb.Tx) error {
+		seq, err := lock(ctx, tx)
+		if err != nil {
+			return err
+		}
+		ended, err = s.end(ctx, tx, seq, statement, append([]any{seq, string(reason), micros(at)}, args...)...)
+		if err == nil && len(ended) == 0 {
+			return sqldb.ErrUnchanged
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return ended, nil
+}
+
 // Reap implements [session.Store].
 func (s *Store) Reap(ctx context.Context, now time.Time, limit int) ([]session.Ended, error) {
 	limit = min(max(limit, 0), maxReap) // to SQLite a negative limit is none

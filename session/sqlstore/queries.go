@@ -68,17 +68,26 @@ const (
 	movePruned   = `UPDATE gatewire_session_head SET pruned = ?1 WHERE one = 1`
 )
 
-// endingQueries end sessions and log that. one, user and dead number what they
-// end from ?1+1 on.
+// endingQueries end sessions and log that. All but remove number what they end
+// from ?1+1 on.
 type endingQueries struct {
 	one, user, dead string
+	sid, subject    string // by the provider's session, with any subject or one; by the subject alone
 	remove          string // removes what was logged, where the others don't
 }
+
+// The last term of each is that of the partial index, which is used for it.
+const (
+	ofSID     = `origin_issuer = ?4 AND origin_sid = ?5 AND ?6 IN ('', origin_subject) AND origin_sid <> ''`
+	ofSubject = `origin_issuer = ?4 AND origin_subject = ?5 AND origin_subject <> ''`
+)
 
 const (
 	logEnded    = `INSERT INTO gatewire_session_ended (seq, id, key, user_id, reason, at) SELECT `
 	loggedEnded = ` RETURNING seq, id, user_id, reason, at`
 )
+
+const sqliteOrigin = logEnded + `?1 + ROW_NUMBER() OVER (ORDER BY created), id, key, user_id, ?2, ?3 FROM gatewire_sessions WHERE `
 
 var sqliteEnding = endingQueries{
 	one: logEnded + `?1 + 1, id, key, user_id, ?2, ?3 FROM gatewire_sessions WHERE id = ?4` + loggedEnded,
@@ -86,8 +95,16 @@ var sqliteEnding = endingQueries{
 		FROM gatewire_sessions WHERE user_id = ?4 AND id <> ?5` + loggedEnded,
 	dead: logEnded + `?1 + ROW_NUMBER() OVER (ORDER BY dies), id, key, user_id, ?2, ?3
 		FROM (SELECT id, key, user_id, dies FROM gatewire_sessions WHERE dies <= ?4 ORDER BY dies LIMIT ?5) AS dead` + loggedEnded,
-	remove: `DELETE FROM gatewire_sessions WHERE id IN (SELECT id FROM gatewire_session_ended WHERE seq > ?1)`,
+	sid:     sqliteOrigin + ofSID + loggedEnded,
+	subject: sqliteOrigin + ofSubject + loggedEnded,
+	remove:  `DELETE FROM gatewire_sessions WHERE id IN (SELECT id FROM gatewire_session_ended WHERE seq > ?1)`,
 }
+
+const (
+	postgresOrigin    = `WITH gone AS (DELETE FROM gatewire_sessions WHERE `
+	postgresOriginLog = ` RETURNING id, key, user_id, created) ` +
+		logEnded + `CAST(?1 AS BIGINT) + ROW_NUMBER() OVER (ORDER BY created), id, key, user_id, CAST(?2 AS TEXT), CAST(?3 AS BIGINT) FROM gone` + loggedEnded
+)
 
 // PostgreSQL logs what it has removed: while the removal waits for a change of
 // the same row, the key or the user that was read before would become stale.
@@ -101,4 +118,6 @@ var postgresEnding = endingQueries{
 	dead: `WITH gone AS (DELETE FROM gatewire_sessions WHERE id = ANY (ARRAY(
 			SELECT id FROM gatewire_sessions WHERE dies <= ?4 ORDER BY dies LIMIT ?5 FOR UPDATE)) RETURNING id, key, user_id, dies) ` +
 		logEnded + `CAST(?1 AS BIGINT) + ROW_NUMBER() OVER (ORDER BY dies), id, key, user_id, CAST(?2 AS TEXT), CAST(?3 AS BIGINT) FROM gone` + loggedEnded,
+	sid:     postgresOrigin + ofSID + postgresOriginLog,
+	subject: postgresOrigin + ofSubject + postgresOriginLog,
 }

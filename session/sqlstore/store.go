@@ -39,7 +39,7 @@ func New(db *sql.DB, d Dialect) (*Store, error) {
 		Postgres:   d == PostgreSQL,
 		Migrations: d.Migrations(),
 		Name:       "session/sqlstore",
-		Own:        []error{session.ErrExists, session.ErrNotFound, session.ErrConflict, session.ErrEpoch, session.ErrCursorLost},
+		Own:        []error{session.ErrExists, session.ErrNotFound, session.ErrConflict, session.ErrEpoch, session.ErrOrigin, session.ErrCursorLost},
 	}}
 	if d == PostgreSQL {
 		s.replace, s.ending = replaceSessionPostgres, postgresEnding

@@ -1,5 +1,5 @@
 // Package accountstest holds the contracts of package accounts as tests, for
-// whoever writes a store of users or a limiter. One subtest is one rule, named
+// whoever writes a store of users, a limiter or a memory of what happened once. One subtest is one rule, named
 // by its id.
 //
 //	func TestStore(t *testing.T) {

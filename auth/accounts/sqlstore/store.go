@@ -11,10 +11,14 @@ import (
 	"github.com/gatewire/gatewire/jwt"
 )
 
-// Store is an [accounts.Store] and a [jwt.KeyStore] in an SQL database. It is
-// safe for concurrent use, and for use by several processes on one database.
+// Store is an [accounts.Store] and a [jwt.KeyStore] in an SQL database, and has
+// a [Store.Limiter] and a [Store.Once]. It is safe for concurrent use, and for
+// use by several processes on one database.
 type Store struct {
-	db sqldb.DB
+	db      sqldb.DB
+	sharing sharingQueries
+	limiter limiter
+	once    once
 }
 
 var (
@@ -35,14 +39,23 @@ func New(db *sql.DB, d Dialect) (*Store, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	return &Store{db: sqldb.DB{
+	s := &Store{sharing: sqliteSharing, db: sqldb.DB{
 		DB:         db,
 		Postgres:   d == PostgreSQL,
 		Migrations: d.Migrations(),
 		Name:       "accounts/sqlstore",
 		Own: []error{accounts.ErrEmailTaken, accounts.ErrIdentityTaken, accounts.ErrNoUser, accounts.ErrConflict,
 			jwt.ErrKeyConflict},
-	}}, nil
+	}}
+	s.limiter.s, s.once.s = s, s
+	s.limiter.uses.begin()
+	s.once.uses.begin()
+	if d == PostgreSQL {
+		s.sharing = postgresSharing
+	} else {
+		s.limiter.turn = make(chan struct{}, 1)
+	}
+	return s, nil
 }
 
 // Migrate creates the tables or brings them up to date, in one transaction. It
