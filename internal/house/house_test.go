@@ -9,6 +9,7 @@ import (
 	"io"
 	"os/exec"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -27,6 +28,7 @@ var allowed = map[string][]string{
 	"session":                    {"internal/origin"},
 	"session/sessiontest":        {"session"},
 	"session/sqlstore":           {"session", "internal/sqldb"},
+	"session/redisstore":         {"session"},
 	"jwt":                        {"internal/seal"},
 	"jwt/jwttest":                {"jwt"},
 	"oidc":                       {"internal/origin", "internal/seal"},
@@ -57,11 +59,19 @@ var modules = []string{
 	"github.com/stretchr/testify",
 }
 
+// adapters lists the published modules below the root, and what each may require
+// directly besides the root and testify. A client of Redis or NATS is in the
+// module graph of who uses the adapter, and of nobody else.
+var adapters = map[string][]string{
+	"session/redisstore": {"github.com/redis/go-redis/v9"},
+}
+
 // usedBy lists which third-party modules each package's code may import.
 var usedBy = map[string][]string{
 	"password":              {"golang.org/x/crypto"},
 	"jwt":                   {"github.com/lestrrat-go/jwx/v3"},
 	"oidc":                  {"github.com/coreos/go-oidc/v3", "golang.org/x/oauth2", "github.com/lestrrat-go/jwx/v3"},
+	"session/redisstore":    {"github.com/redis/go-redis/v9"},
 	"realtime":              {"github.com/coder/websocket"},
 	"realtime/realtimetest": {"github.com/coder/websocket"},
 }
@@ -109,6 +119,16 @@ func outside(rel string) bool {
 	return rel == "examples" || strings.HasPrefix(rel, "examples/") || rel == "internal/integration" || strings.HasPrefix(rel, "internal/integration/")
 }
 
+// adapterOf returns the adapter a package is in, "" for none.
+func adapterOf(rel string) string {
+	for dir := range adapters {
+		if rel == dir || strings.HasPrefix(rel, dir+"/") {
+			return dir
+		}
+	}
+	return ""
+}
+
 func standard(importPath string) bool {
 	first, _, _ := strings.Cut(importPath, "/")
 	return !strings.Contains(first, ".")
@@ -142,34 +162,62 @@ func TestWhoMayImportWhom(t *testing.T) {
 			}
 		}
 		// A test of the core that imports an adapter or a driver would put it
-		// into every user's module graph.
+		// into every user's module graph. An adapter's own tests import it.
 		for _, imp := range slices.Concat(p.TestImports, p.XTestImports) {
 			if to, ours := own(imp); ours {
 				require.False(t, outside(to), "the tests of %s import %s", p.ImportPath, imp)
+				if adapter := adapterOf(to); adapter != "" {
+					require.Equal(t, adapter, adapterOf(rel), "the tests of %s import %s", p.ImportPath, imp)
+				}
 			}
 		}
 	}
 	require.Greater(t, seen, 6, "go list has shown too little")
 }
 
-func TestTheRootRequiresOnlyWhatIsAllowed(t *testing.T) {
+// modFile is what `go mod edit -json` shows of a go.mod.
+type modFile struct {
+	Module  struct{ Path string }
+	Require []struct {
+		Path     string
+		Indirect bool
+	}
+	Replace []struct{ Old, New struct{ Path string } }
+}
+
+func modOf(t *testing.T, dir string) (mod modFile) {
+	t.Helper()
 	cmd := exec.Command("go", "mod", "edit", "-json")
-	cmd.Dir = "../.."
+	cmd.Dir = filepath.Join("../..", filepath.FromSlash(dir))
 	out, err := cmd.Output()
 	require.NoError(t, err)
-	var mod struct {
-		Require []struct {
-			Path     string
-			Indirect bool
-		}
-		Replace []struct{ Old struct{ Path string } }
-	}
 	require.NoError(t, json.Unmarshal(out, &mod))
 	require.NotEmpty(t, mod.Require)
+	return mod
+}
+
+func TestTheRootRequiresOnlyWhatIsAllowed(t *testing.T) {
+	mod := modOf(t, ".")
 	for _, r := range mod.Require {
 		if !r.Indirect {
 			require.Contains(t, modules, r.Path, "the root may not require it")
 		}
 	}
 	require.Empty(t, mod.Replace, "a replace in the root is ignored for its users")
+}
+
+func TestAdaptersRequireOnlyWhatIsAllowed(t *testing.T) {
+	for dir, may := range adapters {
+		mod := modOf(t, dir)
+		require.Equal(t, module+"/"+dir, mod.Module.Path, "%s is no module of its own", dir)
+		for _, r := range mod.Require {
+			if !r.Indirect {
+				require.Contains(t, append([]string{module, "github.com/stretchr/testify"}, may...), r.Path, "%s may not require it", dir)
+			}
+		}
+		for _, r := range mod.Replace {
+			require.Equal(t, module, r.Old.Path, "%s may replace the root alone", dir)
+			require.Equal(t, strings.Repeat("../", strings.Count(dir, "/")+1), r.New.Path, dir)
+		}
+	}
 }
