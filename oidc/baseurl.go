@@ -24,6 +24,15 @@ func (b BaseURL) parse() (*url.URL, error) {
 	return u, nil
 }
 
+// originOf is what browsers send as the Origin of u's pages.
+func originOf(u *url.URL) string {
+	s, err := origin.Parse(u.Scheme + "://" + u.Host)
+	if err != nil {
+		return u.Scheme + "://" + u.Host
+	}
+	return s
+}
+
 // parseEndpoint accepts https URLs, and http ones on loopback, where nobody
 // else listens on the wire.
 func parseEndpoint(s string) (*url.URL, error) {

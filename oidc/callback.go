@@ -42,11 +42,19 @@ func (l *Login) serveCallback(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer := &answered{ResponseWriter: w}
+	undo := func() {}
+	if l.signOut != nil {
+		if undo, err = l.hints.put(w, p.IDToken); err != nil {
+			l.fail(w, r, f.ReturnTo, err)
+			return
+		}
+	}
 	err = l.then(answer, r, *p)
 	switch {
 	case err != nil && answer.wrote:
 		l.log.ErrorContext(r.Context(), "oidc: sign-in failed after its response was written", "reason", err.Error())
 	case err != nil:
+		undo()
 		l.fail(w, r, f.ReturnTo, thenFailure(err))
 	case !answer.wrote:
 		// Not http.Redirect, which takes dots and slashes in a fragment for the
@@ -97,6 +105,7 @@ func singleParams(params url.Values) (url.Values, error) {
 // finish turns the provider's answer into a profile. The state is proved
 // already: f was opened with it.
 func (l *Login) finish(ctx context.Context, f *flow, params url.Values) (*Profile, error) {
+	received := time.Now()
 	meta, _, err := l.metadata.get(ctx)
 	if err != nil {
 		return nil, err
@@ -133,7 +142,7 @@ func (l *Login) finish(ctx context.Context, f *flow, params url.Values) (*Profil
 		return nil, err
 	}
 	p := l.provider.profile(c, more)
-	p.IDToken, p.Token = IDToken(raw), token
+	p.IDToken, p.Token, p.Received = IDToken(raw), token, received
 	return p, nil
 }
 

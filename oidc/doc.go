@@ -33,6 +33,25 @@
 // used, a week and a day at most. An unknown signing key makes the key set be
 // fetched again, but at most once in 30 seconds without finding it there.
 //
+// # Logout
+//
+// [Options] add signing out both ways, for programs that say how their sessions
+// end; register the URLs at the provider ([Login.LoggedOutURL],
+// [Login.BackchannelURL]):
+//
+//   - BaseURL/logout, to which a page posts a form, signs out here and then at the
+//     provider (OpenID Connect RP-Initiated Logout 1.0), which sends the browser
+//     back to BaseURL/logged-out. A provider that has no page for it, or is down,
+//     keeps nobody signed in here.
+//   - BaseURL/backchannel, to which the provider's server posts a logout token
+//     (OpenID Connect Back-Channel Logout 1.0), ends the sessions that the provider
+//     has ended. For this a session keeps the [Profile]'s Issuer, Subject and SID.
+//
+// A logout token can overtake the sign-in it is about: it comes while there is no
+// session yet to end. To be sure, note each [ProviderLogout] before ending
+// sessions, and end a session that has begun when there is a note since
+// [Profile].Received. auth/accounts does.
+//
 // # Security considerations
 //
 // Always checked, beyond what go-oidc does: that iss, sub, aud, azp, exp, iat,
@@ -52,15 +71,27 @@
 // middleware around the callback must let that post through; it is guarded by
 // the state.
 //
+// A logout token is checked as an ID token is, and must be nothing else: it has
+// the logout event, a jti that was not used before, sub or sid, and no nonce; it
+// is at most an hour old. Only success uses it up: when sessions could not be
+// ended the answer is 503 and the provider may send it again. No Origin check may
+// stand before that page, its signature guards it. The logout page takes a form
+// from BaseURL's origin alone.
+//
+// The ID token that names the user to the provider at the sign-out (id_token_hint)
+// rests sealed in a cookie that is sent to the logout page alone; one over 2.9 KB
+// is not kept, and client_id has to do.
+//
 // An email proves less than it seems: see [Profile].EmailAuthoritative. Never
 // join a profile to an existing account by email otherwise.
 //
 // Nodes behind one URL must share [Options].Keys, or a client secret of 16
-// bytes or more, from which keys are derived.
+// bytes or more, from which keys are derived; and [Options].Once, with
+// back-channel logout.
 //
 // # Not included
 //
-// Logout at the provider, back-channel logout, encrypted ID tokens, signed
+// Front-channel logout, session management by frames, encrypted ID tokens, signed
 // UserInfo answers, private_key_jwt, DPoP, PAR, dynamic registration and OAuth 2.0
 // providers without OpenID Connect.
 package oidc

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// failure is why a sign-in ended: what the user is told, and the reason for
+// failure is why a sign-in or sign-out ended: what the user is told, and the reason for
 // the log. Reasons never hold codes, tokens, secrets or cookies.
 type failure struct {
 	status     int
@@ -26,6 +26,8 @@ const (
 	messageBadAnswer   = "The sign-in provider gave an answer that can't be used. Please try again later."
 	messageTimeout     = "The sign-in provider took too long to answer. Please try again."
 	messageDown        = "The sign-in provider can't be reached at the moment. Please try again shortly."
+	messageForeign     = "This sign-out was asked for by another site, so you are still signed in."
+	messageSignedIn    = "You could not be signed out just now and may still be signed in. Please try again."
 	messageOurs        = "You could not be signed in just now. Please try again shortly."
 )
 

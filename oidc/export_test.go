@@ -12,4 +12,5 @@ var (
 		}
 		return m, err
 	}
+	NewMemoryOnce = func() Once { return newMemoryOnce() }
 )

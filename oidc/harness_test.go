@@ -58,6 +58,7 @@ func newWorld(t *testing.T, s setup) *world {
 	op := s.op
 	op.AutoPick = true
 	w := &world{t: t, mux: http.NewServeMux()}
+	op.LogoutClient = &http.Client{Transport: w}
 	var err error
 	w.op, err = oidctest.New(s.issuer, &op)
 	require.NoError(t, err)
@@ -76,6 +77,8 @@ func newWorld(t *testing.T, s setup) *world {
 	w.login, err = oidc.NewLogin(w.provider, w.signIn, oidc.BaseURL(s.base), &o)
 	require.NoError(t, err)
 	w.op.AllowRedirect(w.login.RedirectURL())
+	w.op.AllowRedirect(w.login.LoggedOutURL())
+	w.op.SendLogoutTo(w.login.BackchannelURL())
 	w.mux.Handle(w.login.Path()+"/", w.login)
 	w.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "at "+r.URL.RequestURI()) })
 	return w

@@ -19,7 +19,7 @@ const (
 	maxIDToken = 64 << 10
 	// clockSkew is how far a provider's clock may be from ours, on each side.
 	clockSkew = time.Minute
-	maxSub    = 255 // OpenID Connect Core 1.0 section 2
+	maxSub    = 255 // OpenID Connect Core 1.0 section 2; the same is enough for a sid
 )
 
 // header is a JWS header of which we know every word that changes its meaning.
@@ -81,38 +81,49 @@ type proof struct {
 	started     time.Time
 }
 
-// verify checks an ID token: go-oidc the signature, issuer and audience; then
-// the rules of OpenID Connect Core 1.0 section 3.1.3.7 that it leaves out.
-func (p *proof) verify(ctx context.Context, raw string) (claims, error) {
+// signed returns the claims of a JWT that the provider has signed for this
+// client: go-oidc checks the signature, issuer and audience. what names it in
+// errors; types are the values of typ it may have, beside none.
+func (p *Provider) signed(ctx context.Context, meta *metadata, what, raw string, types ...string) (claims, *gooidc.IDToken, error) {
 	h, err := parseHeader(raw)
 	if err != nil {
-		return nil, refused("ID token: %w", err)
+		return nil, nil, refused("%s: %w", what, err)
 	}
-	// RFC 8725 section 3.11: another kind of JWT is not an ID token.
-	if h.typ != "" && !strings.EqualFold(h.typ, "JWT") {
-		return nil, refused("ID token: typ is %.40q", h.typ)
+	// RFC 8725 section 3.11: one kind of JWT is not another.
+	if h.typ != "" && !slices.ContainsFunc(types, func(t string) bool { return strings.EqualFold(t, h.typ) }) {
+		return nil, nil, refused("%s: typ is %.40q", what, h.typ)
 	}
-	keys := &keysWithError{KeySet: p.meta.keys}
-	verifier := gooidc.NewVerifier(p.provider.Issuer, keys, &gooidc.Config{
-		ClientID:             p.provider.ClientID,
-		SupportedSigningAlgs: p.meta.algs,
-		SkipExpiryCheck:      true, // checked below, with some skew
+	keys := &keysWithError{KeySet: meta.keys}
+	verifier := gooidc.NewVerifier(p.Issuer, keys, &gooidc.Config{
+		ClientID:             p.ClientID,
+		SupportedSigningAlgs: meta.algs,
+		SkipExpiryCheck:      true, // checked by checkTimes, with some skew
 	})
 	token, err := verifier.Verify(ctx, raw)
 	var f *failure
 	if errors.As(keys.err, &f) {
-		return nil, f // the keys could not be had: nothing is known of the token
+		return nil, nil, f // the keys could not be had: nothing is known of the token
 	}
 	if err != nil {
-		return nil, refused("ID token: %w", err)
+		return nil, nil, refused("%s: %w", what, err)
 	}
 	var payload json.RawMessage
 	if err := token.Claims(&payload); err != nil {
-		return nil, refused("ID token: %w", err)
+		return nil, nil, refused("%s: %w", what, err)
 	}
 	c, err := parseObject(payload)
 	if err != nil {
-		return nil, refused("ID token: %w", err)
+		return nil, nil, refused("%s: %w", what, err)
+	}
+	return c, token, nil
+}
+
+// verify checks an ID token: what signed leaves out are the rules of OpenID
+// Connect Core 1.0 section 3.1.3.7.
+func (p *proof) verify(ctx context.Context, raw string) (claims, error) {
+	c, token, err := p.provider.signed(ctx, p.meta, "ID token", raw, "JWT")
+	if err != nil {
+		return nil, err
 	}
 	if err := p.check(c, time.Now()); err != nil {
 		return nil, refused("ID token: %w", err)
@@ -135,50 +146,60 @@ func (p *proof) check(c claims, now time.Time) error {
 		return errors.New("events: this is a logout or event token")
 	}
 	return cmp.Or(
-		p.checkIssuer(c),
+		p.provider.checkIssuer(c),
 		checkSubject(c),
-		p.checkAudience(c),
+		p.provider.checkAudience(c),
+		checkParties(c),
 		checkTimes(c, now),
 		p.checkNonce(c),
 		p.checkAsked(c),
 	)
 }
 
-func (p *proof) checkIssuer(c claims) error {
+func (p *Provider) checkIssuer(c claims) error {
 	iss, _ := c.text("iss")
-	if iss == p.provider.Issuer || p.provider.Issuer == googleIssuer && "https://"+iss == googleIssuer {
+	if iss == p.Issuer || p.Issuer == googleIssuer && "https://"+iss == googleIssuer {
 		return nil
 	}
 	return errors.New("iss is not the provider's")
 }
 
-func checkSubject(c claims) error {
-	sub, ok := c.text("sub")
-	if !ok || len(sub) > maxSub || strings.TrimSpace(sub) == "" || strings.ContainsFunc(sub, isUnsafeControl) {
-		return fmt.Errorf("sub must be a string of 1 to %d characters", maxSub)
+func checkSubject(c claims) error { return checkName(c, "sub") }
+
+func checkName(c claims, claim string) error {
+	s, ok := c.text(claim)
+	if !ok || len(s) > maxSub || strings.TrimSpace(s) == "" || strings.ContainsFunc(s, isUnsafeControl) {
+		return fmt.Errorf("%s must be a string of 1 to %d characters", claim, maxSub)
 	}
 	return nil
 }
 
-func (p *proof) checkAudience(c claims) error {
+// checkAudience wants this client, nobody who is not trusted, and no other
+// authorized party.
+func (p *Provider) checkAudience(c claims) error {
 	aud, err := c.audience()
 	if err != nil {
 		return err
 	}
-	if !slices.Contains(aud, p.provider.ClientID) {
+	if !slices.Contains(aud, p.ClientID) {
 		return errors.New("aud is not this client")
 	}
 	for _, a := range aud {
-		if a != p.provider.ClientID && !slices.Contains(p.provider.TrustedAudiences, a) {
+		if a != p.ClientID && !slices.Contains(p.TrustedAudiences, a) {
 			return fmt.Errorf("aud names %.60q too, which is not in TrustedAudiences", a)
 		}
 	}
 	azp, ok := c.text("azp")
 	_, present := c["azp"]
-	if present && (!ok || azp != p.provider.ClientID) {
+	if present && (!ok || azp != p.ClientID) {
 		return errors.New("azp is another client")
 	}
-	if len(aud) > 1 && !present {
+	return nil
+}
+
+// checkParties wants azp beside several audiences.
+func checkParties(c claims) error {
+	if aud, err := c.audience(); err != nil || len(aud) > 1 && c["azp"] == nil {
 		return errors.New("several audiences, but no azp")
 	}
 	return nil

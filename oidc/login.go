@@ -22,7 +22,7 @@ import (
 
 var errNoUser = errors.New("oidc: the find function returned no user id and no error")
 
-// SealingKeys seal the flow cookies; see [ParseSealingKeys].
+// SealingKeys seal the flow cookies and the ID tokens kept for a sign-out; see [ParseSealingKeys].
 type SealingKeys = seal.Keys
 
 // ParseSealingKeys reads "id:base64[,id:base64…]", 32 bytes each; the first
@@ -33,13 +33,14 @@ func ParseSealingKeys(s string) (SealingKeys, error) { return seal.Parse(s) }
 // BaseURL is the URL at which a login is mounted, as browsers see it, for
 // example "https://app.example/auth/google": its pages are BaseURL/login and
 // BaseURL/callback, and the latter is the redirect URI to register at the
-// provider. https, or http on loopback. It comes from configuration, never from
+// provider. [Options] can add BaseURL/logout, BaseURL/logged-out and
+// BaseURL/backchannel. https, or http on loopback. It comes from configuration, never from
 // a request.
 type BaseURL string
 
 // Options of [NewLogin]. Nil and the zero value are safe for production.
 type Options struct {
-	// Keys seal the flow cookies. Every node behind one BaseURL needs the same.
+	// Keys seal the cookies of flows and of ID token hints. Every node behind one BaseURL needs the same.
 	// Defaults to a key derived from the client secret when that has 16 bytes or
 	// more, else to a random one, which only one process knows.
 	Keys SealingKeys
@@ -47,7 +48,32 @@ type Options struct {
 	// time-outs, size limits and the refusal of redirects laid over it.
 	// Defaults to http.DefaultClient.
 	Client *http.Client
-	// ErrorPage writes the page of a refused or failed sign-in. message is plain
+
+	// SignOut ends the session of a request here, as session.Manager.Logout does;
+	// an error means that it may live on. Setting it adds two pages: a form posted
+	// to BaseURL/logout signs out here and then sends the browser to sign out at
+	// the provider too, which sends it back to BaseURL/logged-out (register this
+	// one there). Until then the ID token rests sealed in a cookie for that page
+	// alone. Defaults to none: these pages are 404.
+	SignOut func(http.ResponseWriter, *http.Request) error
+	// CheckOrigin refuses a sign-out that another site's page posts, as
+	// session.CSRF.Check does. Defaults to taking an Origin only when it is
+	// BaseURL's.
+	CheckOrigin func(*http.Request) error
+	// SignedOutPage writes BaseURL/logged-out. Anybody can open that page, with
+	// any state or none: it must change nothing. Defaults to a small page of its own.
+	SignedOutPage http.HandlerFunc
+	// OnLogout ends the sessions that the provider says have ended; see
+	// [ProviderLogout]. Setting it adds BaseURL/backchannel, where the provider's
+	// server posts its logout tokens (register it there). It may be called again
+	// for the same logout. An error means that sessions may live on: the provider
+	// is answered 503, and may try again. Defaults to none: 404.
+	OnLogout func(context.Context, ProviderLogout) error
+	// Once remembers the logout tokens that were used. Every node behind one
+	// BaseURL needs the same. Defaults to the memory of this process.
+	Once Once
+
+	// ErrorPage writes the page of a refused or failed sign-in or sign-out. message is plain
 	// text for the user and may hold words of the provider: escape it. The
 	// headers Cache-Control, Referrer-Policy and Retry-After are already set.
 	// Defaults to a small page of its own.
@@ -57,18 +83,27 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// Login is an [http.Handler] for the two pages of signing in with a provider:
-// its BaseURL's /login and /callback. It is safe for concurrent use.
+// Login is an [http.Handler] for the pages of signing in with a provider, its
+// BaseURL's /login and /callback, and those that [Options] add. It is safe for concurrent use.
 type Login struct {
 	provider *Provider
 	then     LoginFunc
 	base     string // BaseURL without a trailing slash
 	path     string // its path
+	origin   string // its origin
 	flows    *flows // a pointer, so that no fmt verb prints its keys
 	client   *http.Client
 	metadata *source[*metadata]
-	page     func(w http.ResponseWriter, r *http.Request, status int, message string)
-	log      *slog.Logger
+
+	signOut     func(http.ResponseWriter, *http.Request) error // nil: no logout page
+	checkOrigin func(*http.Request) error
+	hints       *hints
+	signedOut   http.HandlerFunc
+	onLogout    func(context.Context, ProviderLogout) error // nil: no back-channel logout
+	once        Once
+
+	page func(w http.ResponseWriter, r *http.Request, status int, message string)
+	log  *slog.Logger
 }
 
 // NewLogin returns the login for p at the given URL; register it on a mux for
@@ -100,18 +135,33 @@ func NewLogin(p *Provider, then LoginFunc, at BaseURL, o *Options) (*Login, erro
 	l := &Login{
 		provider: p, then: then,
 		base: base.String(), path: base.Path,
+		origin: originOf(base),
 		client: guardedClient(o.Client),
-		page:   o.ErrorPage,
-		log:    cmp.Or(o.Logger, slog.Default()).With("provider", p.Name),
+
+		signOut: o.SignOut, checkOrigin: o.CheckOrigin, signedOut: o.SignedOutPage,
+		onLogout: o.OnLogout, once: o.Once,
+
+		page: o.ErrorPage,
+		log:  cmp.Or(o.Logger, slog.Default()).With("provider", p.Name),
+	}
+	if l.checkOrigin == nil {
+		l.checkOrigin = l.sameOrigin
+	}
+	if l.signedOut == nil {
+		l.signedOut = writeSignedOutPage
+	}
+	if l.once == nil {
+		l.once = newMemoryOnce()
 	}
 	l.flows = &flows{keys: keys, secure: base.Scheme == "https", binding: strings.Join([]string{p.Issuer, p.ClientID, l.RedirectURL()}, "\n")}
+	l.hints = &hints{keys: keys, secure: l.flows.secure, path: l.path + "/logout", binding: l.flows.binding}
 	l.metadata = newMetadata(p, l.client)
 	return l, nil
 }
 
 // Mount makes a login with default options and registers its pages on mux. One
 // URL gives both the paths and the redirect URI, so they can't disagree.
-func Mount(mux *http.ServeMux, url string, p *Provider, then LoginFunc) (err error) {
+func Mount(mux *http.ServeMux, url string, p *Provider, then LoginFunc) error {
 	if mux == nil {
 		return errors.New("oidc: Mount: nil mux; pass http.NewServeMux()")
 	}
@@ -119,6 +169,12 @@ func Mount(mux *http.ServeMux, url string, p *Provider, then LoginFunc) (err err
 	if err != nil {
 		return err
 	}
+	return l.Mount(mux)
+}
+
+// Mount registers the login's pages on mux. A pattern that mux has already is
+// an error.
+func (l *Login) Mount(mux *http.ServeMux) (err error) {
 	defer func() { // ServeMux panics on a conflict; a start-up mistake is an error here
 		if v := recover(); v != nil {
 			err = fmt.Errorf("oidc: %v", v)
@@ -127,6 +183,13 @@ func Mount(mux *http.ServeMux, url string, p *Provider, then LoginFunc) (err err
 	mux.Handle("GET "+l.path+"/login", l)
 	mux.Handle("GET "+l.path+"/callback", l)
 	mux.Handle("POST "+l.path+"/callback", l)
+	if l.signOut != nil {
+		mux.Handle("POST "+l.path+"/logout", l)
+		mux.Handle("GET "+l.path+"/logged-out", l)
+	}
+	if l.onLogout != nil {
+		mux.Handle("POST "+l.path+"/backchannel", l)
+	}
 	return nil
 }
 
@@ -152,28 +215,33 @@ func (l *Login) Ready(ctx context.Context) error {
 	return err
 }
 
-// ServeHTTP serves the login and callback pages, by the request's path.
+// ServeHTTP serves the login's pages, by the request's path.
 func (l *Login) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	allow := ""
-	switch r.URL.Path {
-	case l.path + "/login":
-		if r.Method == http.MethodGet {
-			l.serveLogin(w, r)
-			return
-		}
-		allow = "GET"
-	case l.path + "/callback":
-		if r.Method == http.MethodGet || r.Method == http.MethodPost {
-			l.serveCallback(w, r)
-			return
-		}
-		allow = "GET, POST"
-	default:
-		http.NotFound(w, r)
-		return
+	var serve http.HandlerFunc
+	var methods []string
+	page, below := strings.CutPrefix(r.URL.Path, l.path)
+	switch {
+	case !below:
+	case page == "/login":
+		serve, methods = l.serveLogin, []string{http.MethodGet}
+	case page == "/callback":
+		serve, methods = l.serveCallback, []string{http.MethodGet, http.MethodPost}
+	case page == "/logout" && l.signOut != nil:
+		serve, methods = l.serveLogout, []string{http.MethodPost}
+	case page == "/logged-out" && l.signOut != nil:
+		serve, methods = l.signedOut, []string{http.MethodGet, http.MethodHead}
+	case page == "/backchannel" && l.onLogout != nil:
+		serve, methods = l.serveBackchannel, []string{http.MethodPost}
 	}
-	w.Header().Set("Allow", allow)
-	http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+	switch {
+	case serve == nil:
+		http.NotFound(w, r)
+	case !slices.Contains(methods, r.Method):
+		w.Header().Set("Allow", strings.Join(methods, ", "))
+		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+	default:
+		serve(w, r)
+	}
 }
 
 // serveLogin begins a flow and sends the browser to the provider.
@@ -240,23 +308,31 @@ func (l *Login) authParams(f *flow) []oauth2.AuthCodeOption {
 	return params
 }
 
-// fail answers with an error page, and tells the log why.
+// fail answers with the error page of a sign-in, and tells the log why.
 func (l *Login) fail(w http.ResponseWriter, r *http.Request, returnTo string, err error) {
+	l.failPage(w, r, "Sign-in failed", l.path+"/login"+returnQuery(returnTo), err)
+}
+
+func (l *Login) failPage(w http.ResponseWriter, r *http.Request, title, again string, err error) {
 	f := asFailure(err)
 	level := slog.LevelWarn
 	if f.status >= 500 {
 		level = slog.LevelError
 	}
-	l.log.Log(r.Context(), level, "oidc: sign-in failed", "status", f.status, "reason", f.reason.Error())
+	l.log.Log(r.Context(), level, "oidc: "+strings.ToLower(title), "status", f.status, "reason", f.reason.Error())
 	if f.retryAfter > 0 {
-		seconds := int64(math.Ceil(f.retryAfter.Seconds()))
-		w.Header().Set("Retry-After", strconv.FormatInt(max(seconds, 1), 10))
+		setRetryAfter(w, f.retryAfter)
 	}
 	if l.page != nil {
 		l.page(w, r, f.status, f.message)
 		return
 	}
-	writeErrorPage(w, f.status, f.message, l.path+"/login"+returnQuery(returnTo))
+	writeErrorPage(w, f.status, title, f.message, again)
+}
+
+func setRetryAfter(w http.ResponseWriter, d time.Duration) {
+	seconds := int64(math.Ceil(d.Seconds()))
+	w.Header().Set("Retry-After", strconv.FormatInt(max(seconds, 1), 10))
 }
 
 func returnQuery(returnTo string) string {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"time"
 
@@ -27,6 +28,11 @@ type metadata struct {
 	algs        []string
 	issRequired bool // RFC 9207 section 2.3
 	keys        *keySet
+	// endSession is nil when there is none (RP-Initiated Logout 1.0 section
+	// 2.1), or when endSessionErr says what is wrong with it: nobody's sign-in
+	// hangs on it.
+	endSession    *url.URL
+	endSessionErr error
 }
 
 // newMetadata returns the lazy, self-healing discovery of a provider.
@@ -62,6 +68,7 @@ func discover(ctx context.Context, p *Provider, client *http.Client) (*metadata,
 		AuthMethods []string `json:"token_endpoint_auth_methods_supported"`
 		Algs        []string `json:"id_token_signing_alg_values_supported"`
 		Iss         bool     `json:"authorization_response_iss_parameter_supported"`
+		EndSession  string   `json:"end_session_endpoint"`
 	}
 	if err := provider.Claims(&doc); err != nil {
 		return nil, badAnswer("discovery: %w", err)
@@ -79,6 +86,11 @@ func discover(ctx context.Context, p *Provider, client *http.Client) (*metadata,
 		}
 		if err := p.checkEndpoint(endpoint); err != nil {
 			mistakes = append(mistakes, fmt.Errorf("%s %w", name, err))
+		}
+	}
+	if doc.EndSession != "" {
+		if m.endSessionErr = p.checkEndpoint(doc.EndSession); m.endSessionErr == nil {
+			m.endSession, m.endSessionErr = url.Parse(doc.EndSession)
 		}
 	}
 	m.authStyle, err = p.authStyle(doc.AuthMethods)

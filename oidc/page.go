@@ -16,11 +16,19 @@ const (
 	pageJS    = `document.forms[0].submit()`
 )
 
-// writeErrorPage is the default of Options.ErrorPage.
-func writeErrorPage(w http.ResponseWriter, status int, message, again string) {
+// writeErrorPage is the default of Options.ErrorPage. again is a link to try
+// once more by, empty for none.
+func writeErrorPage(w http.ResponseWriter, status int, title, message, again string) {
 	pageHeaders(w)
 	w.WriteHeader(status)
-	_ = errorPage.Execute(w, map[string]any{"Style": template.CSS(pageStyle), "Message": message, "Again": again})
+	_ = errorPage.Execute(w, map[string]any{"Style": template.CSS(pageStyle), "Title": title, "Message": message, "Again": again})
+}
+
+// writeSignedOutPage is the default of Options.SignedOutPage.
+func writeSignedOutPage(w http.ResponseWriter, _ *http.Request) {
+	privateHeaders(w)
+	pageHeaders(w)
+	_ = signedOutPage.Execute(w, map[string]any{"Style": template.CSS(pageStyle)})
 }
 
 // writeBouncePage answers a form that the provider posted through the browser
@@ -59,8 +67,13 @@ func cspHash(s string) string {
 }
 
 var errorPage = template.Must(template.New("error").Parse(`<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Sign-in failed</title><style>{{.Style}}</style></head>
-<body><main><h1>Sign-in failed</h1><p>{{.Message}}</p><p><a href="{{.Again}}">Try again</a> or <a href="/">go to the start page</a>.</p></main></body></html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{{.Title}}</title><style>{{.Style}}</style></head>
+<body><main><h1>{{.Title}}</h1><p>{{.Message}}</p><p>{{with .Again}}<a href="{{.}}">Try again</a> or <a href="/">go to the start page</a>.{{else}}<a href="/">Go to the start page</a>{{end}}</p></main></body></html>
+`))
+
+var signedOutPage = template.Must(template.New("signed out").Parse(`<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Signed out</title><style>{{.Style}}</style></head>
+<body><main><h1>Signed out</h1><p>You have signed out.</p><p><a href="/">Go to the start page</a></p></main></body></html>
 `))
 
 var bouncePage = template.Must(template.New("bounce").Parse(`<!DOCTYPE html>

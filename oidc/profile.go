@@ -39,6 +39,10 @@ type Profile struct {
 
 	// SID is the provider's session (claim sid), empty when it has none.
 	SID string
+	// Received is when the answer to this sign-in came from the provider, by this
+	// machine's clock: a logout that the provider tells of from then on, before
+	// the session has begun, is about this sign-in too.
+	Received time.Time
 	// AuthTime is when the user proved themselves to the provider, zero when it
 	// doesn't say.
 	AuthTime time.Time

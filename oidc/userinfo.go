@@ -56,7 +56,7 @@ func (p *Provider) profile(c, more claims) *Profile {
 	profile := &Profile{
 		Provider: p.Name, Issuer: p.Issuer, Subject: sub,
 		Name: text("name", 200), GivenName: text("given_name", 200), FamilyName: text("family_name", 200),
-		Picture: httpsURL(text("picture", 2048)), Locale: text("locale", 40), SID: text("sid", 255),
+		Picture: httpsURL(text("picture", 2048)), Locale: text("locale", 40), SID: sessionID(c),
 	}
 	profile.Email, profile.EmailVerified = email(c, more)
 	profile.EmailAuthoritative = profile.EmailVerified && p.isAuthority(profile.Email, c)
@@ -65,6 +65,15 @@ func (p *Provider) profile(c, more claims) *Profile {
 	}
 	profile.Claims, _ = json.Marshal(map[string]json.RawMessage(c))
 	return profile
+}
+
+// sessionID returns the claim sid byte for byte: a logout token will name it so.
+func sessionID(c claims) string {
+	if checkName(c, "sid") != nil {
+		return ""
+	}
+	sid, _ := c.text("sid")
+	return sid
 }
 
 // email returns the address, and whether the same source, or both speaking of

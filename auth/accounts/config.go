@@ -44,14 +44,17 @@ type Options struct {
 	// Providers are those to sign in with. Each Name is part of its URLs
 	// (/auth/NAME/login) and unique. Defaults to none.
 	Providers []*oidc.Provider
-	// SealingKeys seal the flow cookies of provider sign-ins. Every node needs
-	// the same. Defaults to what oidc.Options.Keys defaults to.
+	// SealingKeys seal the cookies of provider sign-ins and of their ID tokens.
+	// Every node needs the same. Defaults to what oidc.Options.Keys defaults to.
 	SealingKeys jwt.SealingKeys
 	// ProviderClient makes the requests to providers. Defaults to http.DefaultClient.
 	ProviderClient *http.Client
-	// ErrorPage writes the page of a refused or failed provider sign-in, see
-	// oidc.Options.ErrorPage.
+	// ErrorPage writes the page of a refused or failed provider sign-in or
+	// sign-out, see oidc.Options.ErrorPage.
 	ErrorPage func(w http.ResponseWriter, r *http.Request, status int, message string)
+	// SignedOutPage writes /auth/NAME/logged-out, to which a provider sends those
+	// who have signed out there too, see oidc.Options.SignedOutPage.
+	SignedOutPage http.HandlerFunc
 
 	// AllowedOrigins are further browser origins that may send state-changing
 	// requests and read the answers (CORS, with credentials). Defaults to none.
@@ -199,6 +202,8 @@ func (s *Service) addProviders(o *Options) error {
 		seen[p.Name] = true
 		login, err := oidc.NewLogin(p, s.signInWith, oidc.BaseURL(s.base+"/auth/"+p.Name), &oidc.Options{
 			Keys: o.SealingKeys, Client: o.ProviderClient, ErrorPage: o.ErrorPage, Logger: s.log,
+			SignOut: s.Logout, CheckOrigin: s.origins.Check, SignedOutPage: o.SignedOutPage,
+			OnLogout: s.ProviderLogout, Once: s.once,
 		})
 		if err != nil {
 			errs = append(errs, fmt.Errorf("accounts: provider %s: %w", p.Name, err))

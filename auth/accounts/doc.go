@@ -36,11 +36,28 @@
 //	POST   /auth/token          grant_type=refresh_token&refresh_token=…  200 the same and "refresh_token"
 //	POST   /auth/revoke         token=…                                   200
 //	GET    /auth/{provider}/login?return_to=/path                         a page to link to
+//	POST   /auth/{provider}/logout        a form of a page                303 to the provider, or to logged-out
+//	GET    /auth/{provider}/logged-out                                    the page one comes back to
+//	POST   /auth/{provider}/backchannel   logout_token=…                  200
 //
 // Register and login set the session's cookie. With the mode "token" they set
 // none, and answer the tokens beside the user, for clients that are no browsers.
 // Refusals are problem details (RFC 9457) with a "type" to tell them by, such as
 // "email-taken"; those of /auth/token and /auth/revoke are as in RFC 6749.
+//
+// # Logout at a provider
+//
+// Register BaseURL/auth/NAME/logged-out (post-logout redirect URI) and
+// BaseURL/auth/NAME/backchannel (back-channel logout URI) at the provider. A form
+// posted to /auth/NAME/logout ends the session here, whatever it began with, and
+// then signs out at the provider; with one that has no page for it, or is down, it
+// leads to the page logged-out. When the provider ends a session of its own, the
+// sessions that began with it end here: cookies, refresh tokens, access tokens and
+// sockets, on every node. Nodes must share Options.Once for that, and
+// Options.SealingKeys.
+//
+// A logout that comes during the sign-in it is about, before there is a session to
+// end, makes the sign-in fail with [ErrProviderLogout].
 //
 // # Security considerations
 //
@@ -66,7 +83,8 @@
 //
 // State-changing requests are taken from Config.BaseURL and
 // Options.AllowedOrigins alone, except a provider's form_post callback, which its
-// state guards: don't put that one behind a check of Origin. Bodies are read
+// state guards, and its back-channel logout, which its signature guards: don't put
+// those behind a check of Origin. Bodies are read
 // strictly, so that nothing in front of this program can read them in another way.
 // Routes of your own are not checked so: put [session.Manager.Handler] or
 // [http.CrossOriginProtection] around those that change state for a cookie.
@@ -77,6 +95,6 @@
 // # Not included
 //
 // Mail (verification, password reset), linking a provider to an account, second
-// factors, provider and back-channel logout, and administration beyond
+// factors, and administration beyond
 // [Service.SetDisabled].
 package accounts

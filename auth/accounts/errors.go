@@ -25,6 +25,9 @@ var (
 	// ErrDisabled: the account is disabled. Only who proved to own it learns this.
 	ErrDisabled error = &pageError{text: "accounts: the account is disabled", status: http.StatusForbidden,
 		message: "This account is disabled."}
+	// ErrProviderLogout: the provider signed the user out while they signed in here.
+	ErrProviderLogout error = &pageError{text: "accounts: the provider signed the user out during the sign-in", status: http.StatusForbidden,
+		message: "You were signed out at the provider in the meantime. Please sign in again."}
 	// ErrSignInOtherwise: a provider's user has the address of an account that
 	// they did not make with this provider.
 	ErrSignInOtherwise error = &pageError{text: "accounts: an account has this email address and another way to sign in", status: http.StatusConflict,

@@ -15,8 +15,8 @@ type Event struct {
 	UserID    string     // empty when nobody is known by the address
 	SessionID string     // of what concerns one session
 	IP        netip.Addr // of the client, where there is one
-	Provider  string     // the issuer, of a sign-in with a provider
-	Count     int        // of EventSessionsEnded
+	Provider  string     // the issuer, of what concerns a provider
+	Count     int        // of sessions, of EventSessionsEnded and EventProviderLogout
 }
 
 // EventKind names an [Event].
@@ -34,6 +34,8 @@ const (
 	EventSignedOut       EventKind = "signed out"
 	EventSessionEnded    EventKind = "session ended by its user"
 	EventSessionsEnded   EventKind = "all sessions ended"
+	EventProviderLogout  EventKind = "signed out at the provider"
+	EventLogoutRefused   EventKind = "sign-in refused: signed out at the provider meanwhile"
 	EventDisabled        EventKind = "account disabled"
 	EventEnabled         EventKind = "account enabled"
 )
@@ -51,7 +53,7 @@ func (s *Service) event(ctx context.Context, e Event) {
 	if e.IP.IsValid() {
 		attrs = append(attrs, slog.String("ip", e.IP.String()))
 	}
-	if e.Kind == EventSessionsEnded {
+	if e.Kind == EventSessionsEnded || e.Kind == EventProviderLogout {
 		attrs = append(attrs, slog.Int("count", e.Count))
 	}
 	s.log.LogAttrs(ctx, slog.LevelInfo, "accounts: "+string(e.Kind), attrs...)

@@ -22,10 +22,19 @@ func (s *Service) Logout(w http.ResponseWriter, r *http.Request) error {
 	if err := s.sessions.Logout(w, r); err != nil {
 		return err
 	}
+	s.forgetHints(w)
 	if known == nil {
 		s.event(r.Context(), Event{Kind: EventSignedOut, UserID: sess.UserID(), SessionID: sess.SessionID(), IP: s.ClientIP(r)})
 	}
 	return nil
+}
+
+// forgetHints deletes the cookies that keep ID tokens: whoever uses this browser
+// next must not send another one's to the provider, in a URL that they can read.
+func (s *Service) forgetHints(w http.ResponseWriter) {
+	for _, login := range s.logins {
+		login.ForgetHint(w)
+	}
 }
 
 // LogoutAll ends every session of a user.

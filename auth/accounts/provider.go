@@ -34,6 +34,10 @@ func (s *Service) LoginWith(ctx context.Context, p oidc.Profile, c Client) (*Sig
 	if p.Issuer == "" || p.Subject == "" {
 		return nil, errors.New("accounts: a profile without issuer or subject")
 	}
+	began := p.Received
+	if began.IsZero() {
+		began = time.Now()
+	}
 	in, found, err := s.byIdentity(ctx, p, c)
 	if err != nil {
 		return nil, err
@@ -54,6 +58,7 @@ func (s *Service) LoginWith(ctx context.Context, p oidc.Profile, c Client) (*Sig
 		}
 	}
 	in.origin = session.Origin{Issuer: p.Issuer, Subject: p.Subject, SID: p.SID}
+	in.began = began
 	return in, nil
 }
 

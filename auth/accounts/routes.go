@@ -14,6 +14,8 @@ import (
 //	DELETE /auth/sessions/{id}
 //	POST   /auth/session/token, /auth/token, /auth/revoke
 //	GET    /auth/{provider}/login, /auth/{provider}/callback (POST too), for each provider
+//	POST   /auth/{provider}/logout, /auth/{provider}/backchannel
+//	GET    /auth/{provider}/logged-out
 //	GET    /.well-known/jwks.json
 //
 // and OPTIONS of the first eleven when there are allowed origins. The routes need
@@ -42,6 +44,13 @@ func (s *Service) Mount(mux *http.ServeMux) {
 		mux.Handle("GET "+login.Path()+"/callback", login)
 		// form_post: the provider's origin sends it, and state guards it.
 		mux.Handle("POST "+login.Path()+"/callback", login)
+		mux.Handle("POST "+login.Path()+"/logout", s.route(func(w http.ResponseWriter, r *http.Request) error {
+			login.ServeHTTP(w, r)
+			return nil
+		}))
+		mux.Handle("GET "+login.Path()+"/logged-out", login)
+		// The provider's server sends it, and its signature guards it.
+		mux.Handle("POST "+login.Path()+"/backchannel", login)
 	}
 	mux.Handle("GET /.well-known/jwks.json", s.ring.Handler())
 }

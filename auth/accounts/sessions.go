@@ -12,6 +12,7 @@ import (
 type Session interface {
 	auth.Subject
 	Kind() session.Kind
+	Origin() session.Origin
 }
 
 // sessions is a session.Manager without its type of data.
@@ -30,6 +31,7 @@ type sessions interface {
 	Revoke(ctx context.Context, userID, id string, reason session.Reason) (bool, error)
 	RevokeOthers(ctx context.Context, userID, keepID string, reason session.Reason) (int, error)
 	RevokeUser(ctx context.Context, userID string, reason session.Reason) (int, error)
+	EndOrigin(ctx context.Context, o session.Origin, reason session.Reason) (int, error)
 	List(ctx context.Context, userID string) ([]session.Info, error)
 }
 

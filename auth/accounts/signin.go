@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/gatewire/gatewire/session"
 )
@@ -11,12 +12,13 @@ import (
 // SignIn is a user who has just proved who they are, and not yet a session:
 // [SignIn.Cookie] or [SignIn.Tokens] makes one. It goes stale when the user's
 // sessions are ended in the meantime. Errors of both: [ErrDisabled],
-// session.ErrEpoch when it is stale, or that of a store.
+// session.ErrEpoch when it is stale, [ErrProviderLogout], or that of a store.
 type SignIn struct {
 	s      *Service
 	user   User
 	epoch  uint64 // before the proof was checked
 	origin session.Origin
+	began  time.Time // when the provider's answer came, of those with an origin
 	client Client
 }
 
@@ -25,7 +27,16 @@ func (in *SignIn) User() User { return copyUser(in.user) }
 
 // Cookie begins a cookie session. See [session.Manager.Begin].
 func (in *SignIn) Cookie(w http.ResponseWriter, r *http.Request) (Session, error) {
-	return in.mint(r.Context(), func(start session.Start) (Session, error) { return in.s.sessions.Begin(w, r, start) })
+	begun := false
+	sess, err := in.mint(r.Context(), func(start session.Start) (sess Session, err error) {
+		sess, err = in.s.sessions.Begin(w, r, start)
+		begun = err == nil
+		return sess, err
+	})
+	if err != nil && begun {
+		in.s.sessions.ClearCookie(w)
+	}
+	return sess, err
 }
 
 // Tokens begins a token session.
@@ -64,8 +75,28 @@ func (in *SignIn) mint(ctx context.Context, begin func(session.Start) (Session, 
 	if err != nil {
 		return nil, err
 	}
+	if err := in.outlived(ctx, sess); err != nil {
+		return nil, err
+	}
 	in.s.event(ctx, Event{Kind: EventSignedIn, UserID: in.user.ID, SessionID: sess.SessionID(), IP: in.client.IP, Provider: in.origin.Issuer})
 	return sess, nil
+}
+
+// outlived ends a session that has just begun when the provider has signed its
+// user out meanwhile, or when nobody can tell.
+func (in *SignIn) outlived(ctx context.Context, sess Session) error {
+	over, err := in.s.outlived(ctx, in.origin, in.began)
+	if err == nil && !over {
+		return nil
+	}
+	if over {
+		in.s.event(ctx, Event{Kind: EventLogoutRefused, UserID: in.user.ID, SessionID: sess.SessionID(), IP: in.client.IP, Provider: in.origin.Issuer})
+		err = ErrProviderLogout
+	}
+	if _, ended := in.s.end(ctx, sess.UserID(), sess.SessionID(), session.ReasonProvider, EventSessionEnded); ended != nil {
+		return ended // also what is said to the user: it may live on, though nobody holds it
+	}
+	return err
 }
 
 // current reads the epoch of a user, and then the user: whatever ends the user's

@@ -312,6 +312,7 @@ type sessionStore struct {
 	session.Store
 	down     atomic.Bool
 	replaced atomic.Int64
+	onCreate func() // called after Create
 }
 
 func (s *sessionStore) fault() error {
@@ -325,7 +326,11 @@ func (s *sessionStore) Create(ctx context.Context, rec session.Record, epoch uin
 	if err := s.fault(); err != nil {
 		return err
 	}
-	return s.Store.Create(ctx, rec, epoch)
+	err := s.Store.Create(ctx, rec, epoch)
+	if f := s.onCreate; f != nil {
+		f()
+	}
+	return err
 }
 
 func (s *sessionStore) Load(ctx context.Context, key session.Key) (session.Record, bool, error) {

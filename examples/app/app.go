@@ -132,9 +132,10 @@ func newApp(ctx context.Context, cfg config, log *slog.Logger) (_ *app, err erro
 
 	mux.Handle("/realtime", a.hub)
 	mux.Handle("GET /client/realtime.js", client.Handler())
-	mux.Handle("GET /app/config.json", pageConfig(buttons, service.Authenticate, users))
-	mux.Handle("GET /{$}", page())
-	mux.Handle("GET /web/", page())
+	mux.Handle("GET /app/config.json", pageConfig(buttons, service, users))
+	web := page(cfg.oidc == nil)
+	mux.Handle("GET /{$}", web)
+	mux.Handle("GET /web/", web)
 	if cfg.local() {
 		mux.HandleFunc("GET /dev/mailbox", mailbox)
 	}
@@ -193,7 +194,10 @@ func signInProviders(cfg config, mux *http.ServeMux) (providers []*oidc.Provider
 		add("oidc", "Single sign-on", oidc.Generic(cfg.oidc.issuer, cfg.oidc.id, cfg.oidc.secret))
 	}
 	if len(providers) == 0 && cfg.local() {
-		dev, err := oidctest.New(cfg.baseURL+devPath, &oidctest.Options{RedirectURIs: []string{cfg.baseURL + "/auth/dev/callback"}})
+		dev, err := oidctest.New(cfg.baseURL+devPath, &oidctest.Options{
+			RedirectURIs:   []string{cfg.baseURL + "/auth/dev/callback", cfg.baseURL + "/auth/dev/logged-out"},
+			BackchannelURI: cfg.baseURL + "/auth/dev/backchannel",
+		})
 		if err != nil {
 			return nil, nil, err
 		}

@@ -11,6 +11,8 @@ import (
 	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatewire/gatewire/oidc/oidctest"
 )
 
 // A person's view of the program: the page in a real browser. A window that
@@ -318,6 +320,36 @@ func TestBrowserSignsInWithProvider(t *testing.T) {
 	w.click("#sign-out")
 	w.signedOut()
 
+	// Signing out at the provider too leads there and back.
+	w.click("[data-provider=dev]")
+	w.until(patience, "document.querySelector('button.who')")
+	w.click("button.who")
+	w.until(patience, "location.pathname === '/' && document.querySelector('#app') && "+connected)
+	w.click("[data-view=account]")
+	w.until(patience, shown+"(document.querySelector('#provider-out'))")
+	require.Contains(t, w.text("#provider-out"), "Development provider")
+	w.shot("43-account-with-provider")
+	w.click("#provider-out button")
+	w.until(patience, "location.pathname === '/auth/dev/logged-out' && document.querySelector('h1')")
+	w.shot("44-signed-out-at-provider")
+	w.do(chromedp.Navigate(app.url + devPath + "/sessions"))
+	w.until(patience, "document.querySelector('h1')")
+	require.Equal(t, 1, count(w, "button.who"), "the sign-in before, which ended here alone, is left")
+	w.do(chromedp.Navigate(app.url))
+	w.until(patience, shown+"(document.querySelector('#sign-in'))")
+
+	// Signing out at the provider's own page throws the app's page out.
+	w.click("[data-provider=dev]")
+	w.until(patience, "document.querySelector('button.who')")
+	w.click("button.who")
+	w.until(patience, "location.pathname === '/' && document.querySelector('#app') && "+connected)
+	at := b.open(t, app.url+devPath+"/sessions")
+	at.click("button.who")
+	at.until(patience, "document.querySelector('[role=status]')")
+	require.Contains(t, w.signedOut(), "at the provider")
+	at.shot("45-provider-sessions")
+	w.shot("46-thrown-out-by-provider")
+
 	// Who changes their mind is told so, and nothing is signed in.
 	w.click("[data-provider=dev]")
 	w.until(patience, "document.querySelector('button.no')")
@@ -327,6 +359,29 @@ func TestBrowserSignsInWithProvider(t *testing.T) {
 	w.do(chromedp.Navigate(app.url))
 	w.until(patience, shown+"(document.querySelector('#sign-in'))")
 	w.clean("4[0-9][0-9].*/auth/dev/callback")
+}
+
+// The form that signs out is redirected to the provider's origin, and back.
+func TestO13_BrowserSignsOutAtAnotherOrigin(t *testing.T) {
+	op := oidctest.NewServer(t, &oidctest.Options{
+		ClientID: "app", ClientSecret: "a-client-secret-of-some-length", AutoPick: true,
+		Users: []oidctest.User{{Email: "ada@example.org", Name: "Ada"}},
+	})
+	app := start(t, "OIDC_ISSUER="+op.Issuer(), "OIDC_CLIENT_ID=app", "OIDC_CLIENT_SECRET=a-client-secret-of-some-length")
+	op.AllowRedirect(app.url + "/auth/oidc/callback")
+	op.AllowRedirect(app.url + "/auth/oidc/logged-out")
+	op.SendLogoutTo(app.url + "/auth/oidc/backchannel")
+	w := startChrome(t).open(t, app.url)
+	w.click("[data-provider=oidc]")
+	w.until(patience, "location.pathname === '/' && document.querySelector('#app') && "+connected)
+	w.click("[data-view=account]")
+	w.until(patience, shown+"(document.querySelector('#provider-out'))")
+	w.click("#provider-out button")
+	w.until(patience, "location.pathname === '/auth/oidc/logged-out' && document.querySelector('h1')")
+	require.Contains(t, w.text("main"), "You have signed out")
+	w.do(chromedp.Navigate(app.url))
+	w.until(patience, shown+"(document.querySelector('#sign-in'))")
+	w.clean()
 }
 
 // The server crashes and comes back: the page says so, comes back by itself,

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/gatewire/gatewire/auth"
@@ -18,17 +19,24 @@ import (
 var webFS embed.FS
 
 // csp allows this origin's own files alone, and the page in no frame.
-const csp = "default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
+const csp = "default-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'; object-src 'none'"
 
 // page serves the embedded page: index.html at the root, the rest below /web/.
-func page() http.Handler {
+// formsStay keeps its forms on this origin; browsers apply that to the redirects
+// that follow too, and signing out leads to the provider.
+func page(formsStay bool) http.Handler {
+	policy := csp
+	if formsStay {
+		policy += "; form-action 'self'"
+	}
 	web, err := fs.Sub(webFS, "web")
 	if err != nil {
 		panic(err) // unreachable: the folder is embedded above
 	}
 	files := http.StripPrefix("/web", http.FileServerFS(web))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Security-Policy", csp)
+		w.Header().Set("Content-Security-Policy", policy)
+		w.Header().Set("Referrer-Policy", "same-origin") // with no-referrer a form's Origin is null, and refused
 		w.Header().Set("Cache-Control", "no-cache")
 		if r.URL.Path == "/" {
 			http.ServeFileFS(w, r, web, "index.html")
@@ -46,14 +54,15 @@ type button struct {
 
 // pageConfig tells the page what this app is configured for, and whether
 // somebody is signed in, so that it needn't find out by a 401.
-func pageConfig(providers []button, authenticate func(*http.Request) (auth.Identity, error), users accounts.Store) http.HandlerFunc {
+func pageConfig(providers []button, service *accounts.Service, users accounts.Store) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		who, err := authenticate(r)
+		who, err := service.Authenticate(r)
 		if err != nil && auth.ErrorCode(err) == auth.CodeUnavailable {
 			auth.Refuse(w, r, err)
 			return
 		}
 		signedIn, hasPassword := err == nil, false
+		var provider *button // at which one can sign out too
 		if signedIn {
 			user, _, err := users.UserByID(r.Context(), who.UserID())
 			if err != nil {
@@ -61,10 +70,18 @@ func pageConfig(providers []button, authenticate func(*http.Request) (auth.Ident
 				return
 			}
 			hasPassword = user.Password != ""
+			name, canSignOut, err := service.SignedInWith(r.Context(), who.SessionID())
+			if err != nil {
+				auth.Refuse(w, r, err)
+				return
+			}
+			if i := slices.IndexFunc(providers, func(b button) bool { return b.Name == name }); canSignOut && i >= 0 {
+				provider = &providers[i]
+			}
 		}
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Cache-Control", "no-store")
-		_ = json.NewEncoder(w).Encode(map[string]any{"providers": providers, "signed_in": signedIn, "has_password": hasPassword})
+		_ = json.NewEncoder(w).Encode(map[string]any{"providers": providers, "signed_in": signedIn, "has_password": hasPassword, "provider_sign_out": provider})
 	}
 }
 

@@ -168,25 +168,3 @@ func (p *Provider) answer(w http.ResponseWriter, r *http.Request, form, values u
 	}
 	http.Redirect(w, r, form.Get("redirect_uri")+separator+values.Encode(), http.StatusSeeOther)
 }
-
-// serveEndSession is RP-initiated logout. There is no session here to end: it
-// only sends the browser back where it is allowed to.
-func (p *Provider) serveEndSession(w http.ResponseWriter, r *http.Request) {
-	if err := r.ParseForm(); err != nil {
-		http.Error(w, "bad form", http.StatusBadRequest)
-		return
-	}
-	back := r.Form.Get("post_logout_redirect_uri")
-	if back == "" {
-		writeMessage(w, "Signed out", "You are signed out of the development provider.")
-		return
-	}
-	if !p.allowsRedirect(back) || r.Form.Get("id_token_hint") == "" && r.Form.Get("client_id") != p.o.ClientID {
-		http.Error(w, "post_logout_redirect_uri is not registered, or no client named", http.StatusBadRequest)
-		return
-	}
-	if state := r.Form.Get("state"); state != "" {
-		back += "?" + url.Values{"state": {state}}.Encode()
-	}
-	http.Redirect(w, r, back, http.StatusSeeOther)
-}

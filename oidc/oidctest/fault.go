@@ -83,6 +83,43 @@ const (
 	UserInfoOtherEmail     Fault = "userinfo-other-email" // verified, but another address: not to be mixed with the ID token's
 )
 
+// Faults of the logout token. Unless its comment says otherwise, a relying party
+// must answer 400 and end nothing.
+const (
+	LogoutAlgNone         Fault = "logout-alg-none"
+	LogoutHMACSecret      Fault = "logout-hs256-client-secret"
+	LogoutHMACPublicKey   Fault = "logout-hs256-public-key"
+	LogoutBadSignature    Fault = "logout-bad-signature"
+	LogoutUnknownKey      Fault = "logout-unknown-kid"
+	LogoutWrongIssuer     Fault = "logout-wrong-iss"
+	LogoutWrongAudience   Fault = "logout-wrong-aud"
+	LogoutExtraAudience   Fault = "logout-extra-aud"
+	LogoutMissingIssuedAt Fault = "logout-missing-iat"
+	LogoutFutureIssuedAt  Fault = "logout-future-iat" // a day ahead
+	LogoutOldIssuedAt     Fault = "logout-old-iat"    // a day ago, and not expired
+	LogoutMissingExpiry   Fault = "logout-missing-exp"
+	LogoutExpired         Fault = "logout-expired" // ten minutes ago
+	LogoutMissingEvents   Fault = "logout-missing-events"
+	LogoutNoEvent         Fault = "logout-no-event" // an empty events object
+	LogoutWrongEvent      Fault = "logout-wrong-event"
+	LogoutNullEvent       Fault = "logout-null-event"
+	LogoutTextEvent       Fault = "logout-text-event"
+	LogoutWithNonce       Fault = "logout-with-nonce"
+	LogoutNobody          Fault = "logout-neither-sub-nor-sid"
+	LogoutEmptySubject    Fault = "logout-empty-sub"
+	LogoutNumberSID       Fault = "logout-number-sid"
+	LogoutLongSID         Fault = "logout-long-sid" // 256 characters
+	LogoutMissingID       Fault = "logout-missing-jti"
+	LogoutReplayed        Fault = "logout-replayed" // the last logout token once more
+	LogoutDuplicateClaim  Fault = "logout-duplicate-claim"
+	LogoutCriticalHeader  Fault = "logout-crit"
+	LogoutAccessType      Fault = "logout-access-typ"    // typ at+jwt
+	LogoutIDTokenInPlace  Fault = "logout-is-id-token"   // an ID token of the same session
+	LogoutNoType          Fault = "logout-no-typ"        // to be accepted
+	LogoutPlainType       Fault = "logout-plain-typ"     // typ JWT: to be accepted
+	LogoutMoreInEvent     Fault = "logout-event-members" // members in the event: to be accepted
+)
+
 // Endpoint is one that the relying party's server asks.
 type Endpoint string
 
@@ -113,7 +150,8 @@ func Hangs(e Endpoint) Fault { return Fault(e) + "-hangs" }
 // client that follows succeeds, and must not.
 func Redirects(e Endpoint) Fault { return Fault(e) + "-redirects" }
 
-// Faults lists every fault, sorted.
+// Faults lists every fault of signing in, sorted. Those of signing out are
+// [LogoutFaults].
 func Faults() []Fault {
 	all := slices.Collect(maps.Keys(tokenFaults))
 	all = append(all, NoIDToken, UnusableKeys, RotateAtSigning, MetadataWrongIssuer, MetadataHTTP,
@@ -130,7 +168,7 @@ func Faults() []Fault {
 // Inject makes the provider misbehave until [Provider.Clear]. It panics on a
 // fault that there isn't.
 func (p *Provider) Inject(faults ...Fault) {
-	known := Faults()
+	known := append(Faults(), LogoutFaults()...)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, f := range faults {

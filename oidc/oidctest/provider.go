@@ -54,6 +54,12 @@ type Options struct {
 	// RedirectURIs are the client's, matched exactly, for sign-in and sign-out.
 	// Add more with [Provider.AllowRedirect].
 	RedirectURIs []string
+	// BackchannelURI is the client's backchannel_logout_uri, see [Provider.Logout].
+	// Set it later with [Provider.SendLogoutTo]. Defaults to none.
+	BackchannelURI string
+	// LogoutClient posts the logout tokens. Defaults to one with a time-out of
+	// 10 seconds.
+	LogoutClient *http.Client
 
 	// Users to pick from. Defaults to three.
 	Users []User
@@ -82,6 +88,11 @@ type Provider struct {
 	codes     map[string]*grant
 	tokens    map[string]*grant // by access token
 	asked     map[string]int
+
+	backchannel string
+	sessions    map[string]*opSession // by sid
+	issued      map[[32]byte]string   // sid, by the SHA-256 of an ID token
+	lastLogout  string                // the last logout token
 }
 
 // grant is what a user agreed to.
@@ -113,6 +124,7 @@ func New(issuer string, o *Options) (*Provider, error) {
 	p := &Provider{
 		issuer: issuer, o: *o,
 		faults: map[Fault]bool{}, codes: map[string]*grant{}, tokens: map[string]*grant{}, asked: map[string]int{},
+		sessions: map[string]*opSession{}, issued: map[[32]byte]string{}, backchannel: o.BackchannelURI,
 		redirects: slices.Clone(o.RedirectURIs),
 	}
 	u, err := url.Parse(issuer)
@@ -120,6 +132,9 @@ func New(issuer string, o *Options) (*Provider, error) {
 		return nil, fmt.Errorf("oidctest: issuer %q: want a URL without query, fragment and final slash", issuer)
 	}
 	p.path = u.Path
+	if p.o.LogoutClient == nil {
+		p.o.LogoutClient = &http.Client{Timeout: 10 * time.Second}
+	}
 	if p.o.ClientID == "" {
 		p.o.ClientID = "app"
 	}
@@ -185,8 +200,8 @@ func (p *Provider) Asked(e Endpoint) int {
 	return p.asked[string(e)]
 }
 
-// ServeHTTP serves discovery, keys, authorize, token, userinfo and end_session
-// under the issuer's path.
+// ServeHTTP serves discovery, keys, authorize, token, userinfo, end_session and
+// a page to end sessions by, sessions, under the issuer's path.
 func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path, ok := strings.CutPrefix(r.URL.Path, p.path)
 	if !ok {
@@ -208,6 +223,8 @@ func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.serve(w, r, UserInfo, p.serveUserInfo)
 	case "/end_session":
 		p.serveEndSession(w, r)
+	case "/sessions":
+		p.serveSessions(w, r)
 	default:
 		http.NotFound(w, r)
 	}
@@ -272,6 +289,8 @@ func (p *Provider) serveMetadata(w http.ResponseWriter, _ *http.Request) {
 		"token_endpoint_auth_methods_supported":          []string{p.o.TokenAuth},
 		"code_challenge_methods_supported":               []string{"S256"},
 		"authorization_response_iss_parameter_supported": true,
+		"backchannel_logout_supported":                   true,
+		"backchannel_logout_session_supported":           true,
 	}
 	maps.Copy(doc, p.o.Metadata)
 	maps.DeleteFunc(doc, func(_ string, v any) bool { return v == nil })

@@ -176,16 +176,93 @@ func TestO15_CodeIsForItsRequestAlone(t *testing.T) {
 	require.Equal(t, 401, rec.Code)
 }
 
+// signedIn returns an ID token of a fresh sign-in.
+func signedIn(t *testing.T, p *oidctest.Provider) string {
+	t.Helper()
+	q := answer(t, authorize(p, http.MethodGet, request()))
+	_, tokens := exchange(t, p, url.Values{"grant_type": {"authorization_code"}, "code": q["code"], "redirect_uri": {redirect}, "code_verifier": {verifier}})
+	raw, ok := tokens["id_token"].(string)
+	require.True(t, ok, tokens)
+	return raw
+}
+
 func TestO15_EndSession(t *testing.T) {
-	p := asPrefix(t, oidctest.Options{})
-	get := func(q string) *httptest.ResponseRecorder {
+	told := make(chan string, 10)
+	status := http.StatusOK
+	client := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		told <- r.Method + " " + r.Header.Get("Content-Type") + " " + r.FormValue("logout_token")
+		w.WriteHeader(status)
+	}))
+	t.Cleanup(client.Close)
+	p := asPrefix(t, oidctest.Options{AutoPick: true, BackchannelURI: client.URL})
+	get := func(q url.Values) *httptest.ResponseRecorder {
 		rec := httptest.NewRecorder()
-		p.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "https://app.example/dev/end_session?"+q, nil))
+		p.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "https://app.example/dev/end_session?"+q.Encode(), nil))
 		return rec
 	}
-	require.Equal(t, 200, get("").Code)
-	require.Equal(t, 400, get("client_id=app&post_logout_redirect_uri=https://evil.example/").Code)
-	require.Equal(t, redirect+"?state=x", get("client_id=app&state=x&post_logout_redirect_uri="+redirect).Header().Get("Location"))
+	raw, back := signedIn(t, p), []string{redirect}
+	require.Equal(t, 200, get(nil).Code)
+	for name, q := range map[string]url.Values{
+		"unregistered":   {"client_id": {"app"}, "post_logout_redirect_uri": {"https://evil.example/"}},
+		"no client":      {"post_logout_redirect_uri": back},
+		"another client": {"client_id": {"other"}, "id_token_hint": {raw}, "post_logout_redirect_uri": back},
+		"a foreign hint": {"client_id": {"app"}, "id_token_hint": {raw[:len(raw)-4] + "AAAA"}, "post_logout_redirect_uri": back},
+		"twice":          {"client_id": {"app", "app"}, "post_logout_redirect_uri": back},
+	} {
+		rec := get(q)
+		require.Equal(t, 400, rec.Code, name)
+		require.Empty(t, rec.Header().Get("Location"))
+	}
+	require.Equal(t, redirect+"?state=x", get(url.Values{"client_id": {"app"}, "state": {"x"}, "post_logout_redirect_uri": back}).Header().Get("Location"))
+	require.Empty(t, told, "nobody's session has ended")
+	require.Equal(t, redirect, get(url.Values{"id_token_hint": {raw}, "post_logout_redirect_uri": back}).Header().Get("Location"))
+	require.Contains(t, <-told, "POST application/x-www-form-urlencoded ey")
+	require.Equal(t, 303, get(url.Values{"id_token_hint": {raw}, "post_logout_redirect_uri": back}).Code)
+	require.Empty(t, told, "it has ended already")
+
+	raw, status = signedIn(t, p), http.StatusServiceUnavailable
+	require.Equal(t, 303, get(url.Values{"id_token_hint": {raw}, "post_logout_redirect_uri": back}).Code, "a client that is down keeps nobody here")
+	<-told
+}
+
+func TestO15_SessionsPage(t *testing.T) {
+	status := http.StatusOK
+	client := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+	t.Cleanup(client.Close)
+	p := asPrefix(t, oidctest.Options{AutoPick: true, Users: []oidctest.User{{Email: "eve@example.com", Name: "<script>Eve</script>"}}})
+	serve := func(method string, form url.Values, header ...string) *httptest.ResponseRecorder {
+		r := httptest.NewRequest(method, "https://app.example/dev/sessions", strings.NewReader(form.Encode()))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		for i := 0; i < len(header); i += 2 {
+			r.Header.Set(header[i], header[i+1])
+		}
+		rec := httptest.NewRecorder()
+		p.ServeHTTP(rec, r)
+		return rec
+	}
+	signedIn(t, p)
+	page := serve(http.MethodGet, nil).Body.String()
+	require.NotContains(t, page, "<script>")
+	require.Contains(t, page, "Eve")
+	_, sid, _ := strings.Cut(page, `name="sid" value="`)
+	sid, _, _ = strings.Cut(sid, `"`)
+	require.NotEmpty(t, sid)
+	require.Equal(t, 403, serve(http.MethodPost, url.Values{"sid": {sid}}, "Sec-Fetch-Site", "cross-site").Code)
+	require.Equal(t, 405, serve(http.MethodPut, nil).Code)
+	require.Contains(t, serve(http.MethodPost, url.Values{"sid": {sid}}).Body.String(), "Nobody", "also without a back channel")
+
+	_, err := p.Logout(t.Context(), oidctest.Logout{SID: sid})
+	require.ErrorContains(t, err, "SendLogoutTo")
+	p.SendLogoutTo(client.URL)
+	got, err := p.Logout(t.Context(), oidctest.Logout{SID: sid})
+	require.NoError(t, err)
+	require.Equal(t, 200, got)
+	status = http.StatusBadRequest
+	signedIn(t, p)
+	page = serve(http.MethodGet, nil).Body.String()
+	_, sid, _ = strings.Cut(page, `name="sid" value="`)
+	sid, _, _ = strings.Cut(sid, `"`)
+	require.Contains(t, serve(http.MethodPost, url.Values{"sid": {sid}}).Body.String(), "could not be told")
 }
 
 // The provider runs inside programs, not only in tests.

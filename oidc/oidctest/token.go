@@ -186,7 +186,11 @@ func (p *Provider) idToken(g *grant, access string) (string, error) {
 		return "", err
 	}
 	payload = append(payload[:len(payload)-1], d.extra+"}"...)
-	return p.signFault(signFault, key, d.header, payload)
+	raw, err := p.signFault(signFault, key, d.header, payload)
+	if err == nil {
+		p.remember(g, raw)
+	}
+	return raw, err
 }
 
 func (u User) subject() string {

@@ -86,3 +86,11 @@ export function showProfile(user) {
   $('profile').replaceChildren(...rows.filter(([, value]) => value).flatMap(([term, value]) => [h('dt', {}, term), h('dd', {}, value)]));
   $('password-user').value = user.email ?? '';
 }
+
+/** The provider to sign out at, too. @param {api.Provider | null} provider */
+export function showProvider(provider) {
+  const form = $('provider-out');
+  form.hidden = !provider;
+  form.action = provider ? `/auth/${encodeURIComponent(provider.name)}/logout` : '';
+  $('provider-name').textContent = provider?.label ?? '';
+}

@@ -58,11 +58,13 @@ async function ask(method, path, body) {
   return { status: response.status, body: answer };
 }
 
-/** Providers to sign in with, who is signed in (null: nobody), and whether they have a password.
- * @returns {Promise<{providers: {name: string, label: string}[], user: any, hasPassword: boolean}>} */
+/** @typedef {{name: string, label: string}} Provider */
+
+/** Providers to sign in with, who is signed in (null: nobody), whether they have a password, and the provider they can sign out at too.
+ * @returns {Promise<{providers: Provider[], user: any, hasPassword: boolean, provider: Provider | null}>} */
 export async function config() {
-  const { body: { providers, signed_in: signedIn, has_password: hasPassword } } = await ask('GET', '/app/config.json');
-  return { providers: providers ?? [], user: signedIn ? await me() : null, hasPassword };
+  const { body: { providers, signed_in: signedIn, has_password: hasPassword, provider_sign_out: provider } } = await ask('GET', '/app/config.json');
+  return { providers: providers ?? [], user: signedIn ? await me() : null, hasPassword, provider };
 }
 
 /** @returns {Promise<any>} the user; null when the session ended a moment ago */

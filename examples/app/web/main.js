@@ -2,7 +2,7 @@
 
 import { Client, Code } from '/client/realtime.js';
 import * as api from './api.js';
-import { showDevices, showProfile, startAccount } from './account.js';
+import { showDevices, showProfile, showProvider, startAccount } from './account.js';
 import { Chat } from './chat.js';
 import { $, paintAvatar, toast } from './dom.js';
 import { showGate, showNotice, showProviders, startGate } from './gate.js';
@@ -13,15 +13,16 @@ let session = null;
 startGate({ onUser: enter });
 startAccount({ leave: signOut, failed });
 $('sign-out').addEventListener('click', () => signOut(false));
+$('provider-out').addEventListener('submit', () => { if (session) session.leaving = true; }); // the page goes to the provider
 addEventListener('hashchange', route);
 addEventListener('pageshow', (event) => { if (event.persisted) location.reload(); }); // a page kept for "back" may be another user's
 boot();
 
 async function boot() {
   try {
-    const { providers, user, hasPassword } = await api.config();
+    const { providers, user, hasPassword, provider } = await api.config();
     showProviders(providers);
-    if (user) enter(user, hasPassword);
+    if (user) enter(user, hasPassword, provider);
     else gate(null);
   } catch (error) {
     gate({
@@ -39,8 +40,8 @@ function gate(notice) {
   showGate(notice);
 }
 
-/** Begins a session: the socket, the rooms, the views. @param {any} user @param {boolean} [hasPassword] */
-function enter(user, hasPassword = true) {
+/** Begins a session: the socket, the rooms, the views. @param {any} user @param {boolean} [hasPassword] @param {api.Provider | null} [provider] */
+function enter(user, hasPassword = true, provider = null) {
   $('password-form').hidden = !hasPassword;
   $('no-password').hidden = hasPassword;
   const client = new Client('/realtime');
@@ -61,6 +62,7 @@ function enter(user, hasPassword = true) {
   $('my-name').textContent = name;
   $('my-name').title = user.email ?? '';
   showProfile(user);
+  showProvider(provider);
   $('gate').hidden = true;
   $('app').hidden = false;
   route();
@@ -88,9 +90,9 @@ async function ended(reason) {
   const notice = { title: 'You have been signed out', text: explain(reason), kind: 'warning' };
   gate(notice);
   // Somebody may be signed in here all the same: by another window, as another user.
-  const { user } = await api.config().catch(() => ({ user: null }));
+  const { user, hasPassword, provider } = await api.config().catch(() => ({ user: null, hasPassword: false, provider: null }));
   if (!user || session) return;
-  showNotice({ ...notice, action: `Continue as ${user.name || user.email}`, onAction: () => enter(user) });
+  showNotice({ ...notice, action: `Continue as ${user.name || user.email}`, onAction: () => enter(user, hasPassword, provider) });
 }
 
 /** @param {string} reason */
@@ -98,6 +100,7 @@ function explain(reason) {
   for (const [part, text] of [
     ['password changed', 'Your password was changed on another device.'],
     ['another user', 'Another account signed in with this browser.'],
+    ['at the provider', 'You were signed out at the provider you signed in with.'],
     ['signed out', 'You signed out in another window.'],
     ['revoked', 'This device was signed out from another one of your devices.'],
     ['disabled', 'This account has been disabled.'],
