@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"container/list"
 	"context"
+	"errors"
 	"hash/maphash"
 	"maps"
 	"slices"
@@ -88,6 +89,7 @@ type memoryLink struct {
 
 	mu       sync.Mutex
 	channels map[string]struct{}
+	closed   bool
 }
 
 // Attach joins a hub.
@@ -112,6 +114,9 @@ func (b *MemoryBroker) Broadcast(_ context.Context, message []byte) error {
 func (l *memoryLink) Subscribe(_ context.Context, channel string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.closed {
+		return errors.New("realtime: the link is closed")
+	}
 	l.channels[channel] = struct{}{}
 	s := l.broker.shard(channel)
 	s.mu.Lock()
@@ -148,6 +153,7 @@ func (l *memoryLink) Close() error {
 	l.broker.mu.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.closed = true
 	for channel := range maps.Clone(l.channels) {
 		l.unsubscribe(channel)
 	}

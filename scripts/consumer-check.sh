@@ -9,7 +9,7 @@ version=v0.0.1-check
 
 # The adapters, modules of their own, and what each is for: a consumer of one
 # has that driver and none of the others.
-adapters="session/redisstore=redis"
+adapters="session/redisstore=redis realtime/redisbroker=redis"
 drivers='redis|nats|sqlite|pgx|chromedp'
 
 tmp=$(mktemp -d)
@@ -49,7 +49,7 @@ consumer() {
 }
 
 # One consumer a package of the core.
-for pkg in password session session/sqlstore jwt oidc realtime auth auth/accounts auth/accounts/sqlstore; do
+for pkg in password session session/sqlstore jwt oidc realtime realtime/realtimetest auth auth/accounts auth/accounts/sqlstore; do
 	consumer "$pkg" none "$module/$pkg"
 done
 

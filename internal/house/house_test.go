@@ -35,6 +35,8 @@ var allowed = map[string][]string{
 	"oidc/oidctest":              {},
 	"realtime":                   {"internal/origin"},
 	"realtime/client":            {},
+	"realtime/realtimetest":      {"realtime"},
+	"realtime/redisbroker":       {"realtime"},
 	"auth":                       {},
 	"auth/authtest":              {"auth"},
 	"auth/accounts":              {"auth", "password", "session", "jwt", "oidc", "internal/origin", "internal/seal"},
@@ -63,17 +65,18 @@ var modules = []string{
 // directly besides the root and testify. A client of Redis or NATS is in the
 // module graph of who uses the adapter, and of nobody else.
 var adapters = map[string][]string{
-	"session/redisstore": {"github.com/redis/go-redis/v9"},
+	"session/redisstore":   {"github.com/redis/go-redis/v9"},
+	"realtime/redisbroker": {"github.com/redis/go-redis/v9"},
 }
 
 // usedBy lists which third-party modules each package's code may import.
 var usedBy = map[string][]string{
-	"password":              {"golang.org/x/crypto"},
-	"jwt":                   {"github.com/lestrrat-go/jwx/v3"},
-	"oidc":                  {"github.com/coreos/go-oidc/v3", "golang.org/x/oauth2", "github.com/lestrrat-go/jwx/v3"},
-	"session/redisstore":    {"github.com/redis/go-redis/v9"},
-	"realtime":              {"github.com/coder/websocket"},
-	"realtime/realtimetest": {"github.com/coder/websocket"},
+	"password":             {"golang.org/x/crypto"},
+	"jwt":                  {"github.com/lestrrat-go/jwx/v3"},
+	"oidc":                 {"github.com/coreos/go-oidc/v3", "golang.org/x/oauth2", "github.com/lestrrat-go/jwx/v3"},
+	"session/redisstore":   {"github.com/redis/go-redis/v9"},
+	"realtime":             {"github.com/coder/websocket"},
+	"realtime/redisbroker": {"github.com/redis/go-redis/v9"},
 }
 
 type pkg struct {
