@@ -49,7 +49,7 @@ consumer() {
 }
 
 # One consumer a package of the core.
-for pkg in password session session/sqlstore jwt oidc realtime auth auth/accounts auth/accounts/sqlstore; do
+for pkg in password session session/sqlstore jwt oidc realtime realtime/realtimetest auth auth/accounts auth/accounts/sqlstore; do
 	consumer "$pkg" none "$module/$pkg"
 done
 

@@ -191,7 +191,6 @@ type subscriber struct {
 	broker *redisbroker.Broker
 	at     realtime.Position
 	got    []realtime.Publication
-	taken  int
 }
 
 // follow takes what has come, and recovers if a gap was told.

@@ -67,7 +67,7 @@ func RunOnce(t *testing.T, newOnce func(t *testing.T) accounts.Once) {
 	t.Run("O2 forwards, never backwards", func(t *testing.T) {
 		o := newOnce(t)
 		before := time.Now()
-		first(t, o, "key", 300*time.Millisecond)
+		first(t, o, "key", 2*time.Second)
 		at := taken(t, o, "key")
 		between(t, at, before, time.Now())
 		before = time.Now()
@@ -78,7 +78,7 @@ func RunOnce(t *testing.T, newOnce func(t *testing.T) accounts.Once) {
 		if taken(t, o, "key").Before(moved) {
 			t.Fatal("a repeat moved backwards when the key was taken")
 		}
-		time.Sleep(350 * time.Millisecond)
+		time.Sleep(2100 * time.Millisecond)
 		taken(t, o, "key")
 		notFirst(t, o, "key", time.Hour)
 	})
