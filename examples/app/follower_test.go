@@ -24,7 +24,7 @@ type follower struct {
 	browser *http.Client
 	token   string // an access token instead of the browser's cookie; empty: none
 	channel string // empty: none
-	urls    func() []string
+	urls    []string
 	cancel  context.CancelFunc
 	over    chan struct{} // closed when it won't come back
 
@@ -98,11 +98,9 @@ type publication struct {
 func follow(t *testing.T, c *http.Client, token, channel string, nodes ...*process) *follower {
 	t.Helper()
 	f := &follower{browser: c, token: token, channel: channel, over: make(chan struct{}), waits: map[int]chan reply{}}
-	var urls []string
 	for _, p := range nodes {
-		urls = append(urls, p.url)
+		f.urls = append(f.urls, p.url)
 	}
-	f.urls = func() []string { return urls }
 	ctx, cancel := context.WithCancel(context.Background())
 	f.cancel = cancel
 	go f.run(ctx)
@@ -138,9 +136,8 @@ func (f *follower) until(t *testing.T, what string, holds func() bool) {
 func (f *follower) run(ctx context.Context) {
 	defer close(f.over)
 	for failures, turn := 0, 0; ctx.Err() == nil; turn++ {
-		urls := f.urls()
 		was := time.Now()
-		err := f.connected(ctx, urls[turn%len(urls)])
+		err := f.connected(ctx, f.urls[turn%len(f.urls)])
 		end := closing{code: websocket.CloseStatus(err), at: time.Now()}
 		var ce websocket.CloseError
 		if errors.As(err, &ce) {
