@@ -371,6 +371,9 @@ func (f *follower) say(t *testing.T, from string, n int) {
 func (f *follower) present(t *testing.T) []string {
 	t.Helper()
 	r, err := f.ask("presence", object{"channel": f.channel})
+	for begin := time.Now(); err != nil && time.Since(begin) < 30*time.Second; time.Sleep(50 * time.Millisecond) { // as on a busy machine
+		r, err = f.ask("presence", object{"channel": f.channel})
+	}
 	require.NoError(t, err)
 	var ids []string
 	for id := range r.Presence.Presence {

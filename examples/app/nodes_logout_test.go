@@ -36,7 +36,7 @@ func TestO12_BackchannelLogoutReachesEveryNodeOnRedis(t *testing.T) {
 	})
 	n := startNodes(t, startRedis(t), "OIDC_ISSUER="+op.Issuer(), "OIDC_CLIENT_ID=app", "OIDC_CLIENT_SECRET="+secret)
 	bob := browser(t)
-	signUp(t, bob, n.a.url, "bob@example.org")
+	moveIn(t, bob, n.a.url, "bob@example.org")
 	ada := browser(t)
 	ada.Transport = through{n.a}
 	res := send(t, ada, "GET", publicOrigin+"/auth/oidc/login?return_to=/app/config.json", "")

@@ -394,7 +394,7 @@ func TestR15_ServersFailUnderLoad(t *testing.T) {
 				outage{"Redis stopped", n.redis.Stop, n.redis.Run, time.Second})
 		}
 		ada := &device{browser: browser(t)}
-		signUp(t, ada.browser, n.a.url, "ada@example.org")
+		moveIn(t, ada.browser, n.a.url, "ada@example.org")
 		l := &load{t: t, n: n}
 		l.begin()
 		fail := func() {
@@ -468,7 +468,7 @@ func TestR1_SocketsEndWhenNobodyKnows(t *testing.T) {
 	t.Parallel()
 	n := startNodes(t, startRedis(t))
 	ada := browser(t)
-	signUp(t, ada, n.a.url, "ada@example.org")
+	moveIn(t, ada, n.a.url, "ada@example.org")
 	var everyone []*follower
 	for _, p := range []*process{n.a, n.b} {
 		everyone = append(everyone, follow(t, ada, "", "room:one", p).joined(t))
