@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -502,6 +503,8 @@ func clientPings(t *testing.T, s *stage) {
 
 func clientTokens(t *testing.T, s *stage) {
 	s.js(`void (window.asked = 0)`, nil)
+	// What the client waits for, whatever a busy machine makes of it.
+	s.js(`void (window.waits = [], window.plain = setTimeout, window.setTimeout = (f, ms, ...args) => (waits.push(ms), plain(f, ms, ...args)))`, nil)
 	s.js(`start({ getToken: async () => 'token' + ++asked })`, nil)
 	p := s.peer()
 	id, params := p.command("connect")
@@ -511,10 +514,11 @@ func clientTokens(t *testing.T, s *stage) {
 	id, params = p.command("connect")
 	require.Equal(t, "token2", params["token"], "109 asks for a new one")
 	p.answer(id, `"connect":{"client":"c","expires":true,"ttl":1}`)
-	begin := time.Now()
 	id, params = p.command("refresh")
 	require.Equal(t, "token3", params["token"])
-	require.InDelta(t, 0.8, time.Since(begin).Seconds(), 0.19, "before the second is over")
+	var waits []float64
+	s.js(`waits`, &waits)
+	require.True(t, slices.ContainsFunc(waits, func(ms float64) bool { return ms > 600 && ms < 1000 }), "before the second is over: %v", waits)
 	p.answer(id, `"error":{"code":100,"message":"internal","temporary":true}`)
 	id, params = p.command("refresh")
 	require.Equal(t, "token4", params["token"], "and again")

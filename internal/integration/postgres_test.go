@@ -302,7 +302,9 @@ func TestS25_PostgresDeadlockIsRetried(t *testing.T) {
 	require.NoError(t, <-locked, "the store's transaction was to be the one that failed")
 	require.NoError(t, tx.Commit())
 	require.NoError(t, <-ended)
-	require.Equal(t, 2, watch.sent("WITH gone"))
+	// On a busy machine it may be back at the head before who waited there wakes
+	// up, and be the victim again.
+	require.GreaterOrEqual(t, watch.sent("WITH gone"), 2)
 	_, found, err := s.ByID(ctx, "s1")
 	require.NoError(t, err)
 	require.False(t, found)
