@@ -3,6 +3,7 @@ package redisbroker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -406,7 +407,7 @@ func (c *conn) refuse(err error) bool {
 		}
 		any = true
 		for _, w := range e.waiters {
-			w <- fail(err)
+			w <- fmt.Errorf("redisbroker: %w", err)
 		}
 		e.waiters, e.wanted, e.held = nil, false, false
 		e.sent, e.acks = false, 0 // no answer will come
