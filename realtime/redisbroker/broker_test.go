@@ -54,6 +54,10 @@ func broker(t testing.TB, c redis.UniversalClient) *redisbroker.Broker {
 	return b
 }
 
+func newBroker(c redis.UniversalClient, prefix string) (*redisbroker.Broker, error) {
+	return redisbroker.New(c, &redisbroker.Options{Prefix: prefix, Logger: quiet})
+}
+
 func TestContract(t *testing.T) {
 	s := start(t, redistest.Start)
 	realtimetest.Run(t, func(t *testing.T) realtimetest.System {

@@ -129,7 +129,7 @@ func (r *road) set(to string, swallow bool) {
 }
 
 func along(t *testing.T, r *road) *redis.Client {
-	c := redis.NewClient(&redis.Options{Addr: r.Addr().String(), ContextTimeoutEnabled: true, ReadTimeout: time.Second})
+	c := redis.NewClient(&redis.Options{Addr: r.Addr().String(), ContextTimeoutEnabled: true, ReadTimeout: 3 * time.Second})
 	t.Cleanup(func() {
 		_ = c.Close()
 		_ = r.Close()
@@ -186,7 +186,16 @@ func TestR15_StarvedAtTheOldServer(t *testing.T) {
 // The connection for events alone is cut.
 func TestR15_Cut(t *testing.T) {
 	server := start(t, redistest.Start)
-	b := broker(t, client(t, server))
+	var dials atomic.Int64
+	c := redis.NewClient(&redis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true, Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+		if err == nil {
+			dials.Add(1)
+		}
+		return conn, err
+	}})
+	t.Cleanup(func() { _ = c.Close() })
+	b := broker(t, c)
 	x := &tape{}
 	l, err := b.Attach(x)
 	require.NoError(t, err)
@@ -214,10 +223,11 @@ func TestR15_Cut(t *testing.T) {
 	for i := range 3 {
 		_, err := server.Do("CONFIG", "RESETSTAT")
 		require.NoError(t, err)
-		begin := time.Now()
+		begin, dialled := time.Now(), dials.Load()
 		_, err = server.Do("CLIENT", "KILL", "TYPE", "pubsub")
 		require.NoError(t, err)
 		within(t, patience, func() bool { return x.gapsTold() == i+1 }, "a gap is told, once")
+		require.EqualValues(t, 1, dials.Load()-dialled, "one new connection")
 		t.Log("10,000 channels again after", time.Since(begin))
 		// Redis has others to answer meanwhile: no command names very many.
 		require.GreaterOrEqual(t, stat("commandstats", "cmdstat_subscribe:calls="), 11)
@@ -299,7 +309,10 @@ func TestR15_SlotMoves(t *testing.T) {
 	cluster := start(t, redistest.StartCluster)
 	b := broker(t, clusterClient(t, cluster))
 	x := &tape{}
-	l, err := b.Attach(x)
+	// Who only listens asks for the new order of things by itself.
+	listens := redis.NewClusterClient(&redis.ClusterOptions{Addrs: cluster.Addrs(), ContextTimeoutEnabled: true, ClusterStateReloadInterval: time.Hour})
+	t.Cleanup(func() { _ = listens.Close() })
+	l, err := broker(t, listens).Attach(x)
 	require.NoError(t, err)
 	defer l.Close()
 	var channels []string

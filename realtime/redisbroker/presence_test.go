@@ -126,3 +126,33 @@ func TestR10_AwayForLong(t *testing.T) {
 	}, "the dead are cleared away")
 	require.Len(t, present(t, b, "room"), 6)
 }
+
+// A node that comes back while it is being cleared away keeps what it has.
+func TestR10_BackAtTheLastMoment(t *testing.T) {
+	server := start(t, redistest.Start)
+	direct := broker(t, client(t, server))
+	r := build(t, server.Addr())
+	b := broker(t, along(t, r))
+	const ttl = 100 * time.Millisecond
+	require.NoError(t, direct.Enter(t.Context(), "back", "room", realtime.ClientInfo{Client: "c"}, ttl))
+	hold := make(chan struct{})
+	release := sync.OnceFunc(func() { close(hold) })
+	defer release()
+	r.mark("srandmember", false, hold)
+	within(t, patience, func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		cleared := make(chan error, 1)
+		go func() { cleared <- b.Beat(ctx, "lives", ttl) }()
+		within(t, patience, func() bool { seen, _ := r.counts(); return seen > 0 || len(cleared) > 0 }, "the beat goes on")
+		if seen, _ := r.counts(); seen == 0 {
+			require.NoError(t, <-cleared)
+			return false // it is not dead for long enough
+		}
+		require.NoError(t, direct.Beat(t.Context(), "back", time.Hour))
+		release()
+		require.NoError(t, <-cleared)
+		return true
+	}, "it is being cleared away")
+	require.Equal(t, []string{"c"}, present(t, direct, "room"))
+}
