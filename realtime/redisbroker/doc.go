@@ -68,6 +68,6 @@
 //
 // What publishes or stores is never sent twice, whatever MaxRetries of the client.
 // When it fails, it may have been done: what is published again after an error can
-// arrive twice. While Redis loads its data, has no connection left (maxclients) or
-// is a replica that is read only, calls fail with its words.
+// arrive twice. While Redis loads its data, or is a replica that is read only,
+// calls fail with its words.
 package redisbroker
