@@ -324,6 +324,7 @@ func TestR15_KilledAndRestartedUnderAPublisher(t *testing.T) {
 }
 
 func TestR15_Paused(t *testing.T) {
+	t.Parallel()
 	server := start(t, redistest.Start)
 	b := broker(t, client(t, server))
 	x := &tape{}

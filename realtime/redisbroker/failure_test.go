@@ -140,6 +140,7 @@ func along(t *testing.T, r *road) *redis.Client {
 
 // A network that swallows everything closes nothing.
 func TestR15_BlackHole(t *testing.T) {
+	t.Parallel()
 	server := start(t, redistest.Start)
 	r := build(t, server.Addr())
 	b := broker(t, along(t, r))
@@ -161,6 +162,7 @@ func TestR15_BlackHole(t *testing.T) {
 // After a failover the old server may live on, and answer, while everybody
 // publishes at the new one.
 func TestR15_StarvedAtTheOldServer(t *testing.T) {
+	t.Parallel()
 	older, newer := start(t, redistest.Start), start(t, redistest.Start)
 	r := build(t, older.Addr())
 	b := broker(t, along(t, r))
@@ -306,6 +308,7 @@ func TestUnreadable(t *testing.T) {
 }
 
 func TestR15_SlotMoves(t *testing.T) {
+	t.Parallel()
 	cluster := start(t, redistest.StartCluster)
 	b := broker(t, clusterClient(t, cluster))
 	x := &tape{}
@@ -349,6 +352,7 @@ func TestR15_SlotMoves(t *testing.T) {
 }
 
 func TestR15_ClusterServerKilledAndRestarted(t *testing.T) {
+	t.Parallel()
 	cluster := start(t, redistest.StartCluster)
 	b := broker(t, clusterClient(t, cluster))
 	x := &tape{}

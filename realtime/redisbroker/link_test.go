@@ -94,6 +94,7 @@ func TestR16_CloseWhileRedisIsAway(t *testing.T) {
 // A Redis that is loading its data says so. What is published then is refused or
 // arrives, and all is well afterwards.
 func TestR15_Loading(t *testing.T) {
+	t.Parallel()
 	server := start(t, func(config ...string) (*redistest.Server, error) {
 		return redistest.Start(append(config, "--key-load-delay", "300", "--appendfsync", "no")...)
 	})

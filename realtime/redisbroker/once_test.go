@@ -17,6 +17,7 @@ import (
 // What publishes or stores is sent once, also when the answer gets lost and the
 // client is one that tries again.
 func TestR15_LostAnswer(t *testing.T) {
+	t.Parallel()
 	const (
 		wait  = time.Second
 		tries = 3
