@@ -51,7 +51,8 @@ func TestWaitForDeliver(t *testing.T) {
 			}()
 			select {
 			case <-returned:
-				t.Error("it returns while an event is being handed out")
+				close(x.end)
+				t.Fatal("it returns while an event is being handed out")
 			case <-time.After(500 * time.Millisecond):
 			}
 			close(x.end)
