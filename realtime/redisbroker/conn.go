@@ -226,7 +226,8 @@ func (c *conn) connect(link context.Context, again bool) (established bool, err 
 
 	<-begun
 	// With a context that has ended, go-redis reads, but doesn't make a new
-	// connection on its own when this one breaks: nobody would learn of the gap.
+	// connection on its own when this one breaks, with all its names, for nothing:
+	// the next life has its own.
 	ended, end := context.WithCancel(ctx)
 	end()
 	for ctx.Err() == nil {
