@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -31,20 +33,23 @@ type Options struct {
 }
 
 // Broker is a [realtime.Broker], [realtime.History], [realtime.Presence] and
-// [realtime.Control] on Redis. It is safe for concurrent use, and holds nothing:
-// what ends is the links, and the client, which is the caller's.
+// [realtime.Control] on Redis. It is safe for concurrent use, and needs no
+// closing: what ends is the links, and the client, which is the caller's.
 type Broker struct {
 	client    redis.UniversalClient
 	cluster   *redis.ClusterClient // nil on a single server
 	prefix    string
 	log       *slog.Logger
-	obedient  bool // the client itself keeps to a context's deadline
 	publishes string
+
+	seq   atomic.Int64 // of Enter and Leave
+	debts debts
 }
 
 // New makes a broker on a client, which it doesn't dial and doesn't close. It
-// takes a [redis.Client], also one of Sentinel, and a [redis.ClusterClient]. nil
-// options are the defaults.
+// takes a [redis.Client], also one of Sentinel, and a [redis.ClusterClient], with
+// ContextTimeoutEnabled set: a call that outlived its context could change
+// something behind the back of who had given it up. nil options are the defaults.
 func New(client redis.UniversalClient, o *Options) (*Broker, error) {
 	if o == nil {
 		o = &Options{}
@@ -56,6 +61,8 @@ func New(client redis.UniversalClient, o *Options) (*Broker, error) {
 	if b.log == nil {
 		b.log = slog.Default()
 	}
+	b.seq.Store(time.Now().UnixMicro())
+	deadlines := true
 	var errs []error
 	switch c := client.(type) {
 	case *redis.Client:
@@ -63,19 +70,22 @@ func New(client redis.UniversalClient, o *Options) (*Broker, error) {
 			errs = append(errs, errors.New("redisbroker: the client is nil"))
 			break
 		}
-		b.obedient = c.Options().ContextTimeoutEnabled
+		deadlines = c.Options().ContextTimeoutEnabled
 	case *redis.ClusterClient:
 		if c == nil {
 			errs = append(errs, errors.New("redisbroker: the client is nil"))
 			break
 		}
 		b.cluster, b.publishes = c, "SPUBLISH"
-		b.obedient = c.Options().ContextTimeoutEnabled
+		deadlines = c.Options().ContextTimeoutEnabled
 		if c.Options().ReadOnly {
 			errs = append(errs, errors.New("redisbroker: a cluster client that reads from replicas can miss events: turn off ReadOnly, RouteByLatency and RouteRandomly"))
 		}
 	default:
 		errs = append(errs, fmt.Errorf("redisbroker: client is %T: pass a *redis.Client or a *redis.ClusterClient", client))
+	}
+	if !deadlines {
+		errs = append(errs, errors.New("redisbroker: the client does not keep to the deadline of a context: set ContextTimeoutEnabled in its options"))
 	}
 	if strings.ContainsAny(b.prefix, "{}") {
 		errs = append(errs, errors.New("redisbroker: Options.Prefix has a brace, which would decide about the hash slot"))
@@ -99,11 +109,14 @@ func (b *Broker) Broadcast(ctx context.Context, message []byte) error {
 func (b *Broker) publish(ctx context.Context, name, message string) error {
 	cmd := redis.NewCmd(ctx, b.publishes, name, message)
 	cmd.SetFirstKeyPos(1) // a sharded channel has a slot, like a key
-	return b.await(ctx, func() error { return b.send(ctx, cmd) })
+	return fail(ctx, b.send(ctx, cmd))
 }
 
 // send sends a command that changes something.
 func (b *Broker) send(ctx context.Context, cmd *redis.Cmd) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	return b.client.Process(ctx, once{cmd})
 }
 
@@ -125,15 +138,12 @@ func newScript(source string) script { return script{redis.NewScript(source), so
 // run runs a script, sent along when Redis doesn't have it (any more).
 func (b *Broker) run(ctx context.Context, s script, keys []string, args ...any) (any, error) {
 	cmd := evaluation(ctx, "EVALSHA", s.Hash(), keys, args)
-	err := b.await(ctx, func() error {
-		err := b.send(ctx, cmd)
-		if redis.HasErrorPrefix(err, "NOSCRIPT") {
-			cmd = evaluation(ctx, "EVAL", s.source, keys, args)
-			err = b.send(ctx, cmd)
-		}
-		return err
-	})
-	if err != nil {
+	err := b.send(ctx, cmd)
+	if redis.HasErrorPrefix(err, "NOSCRIPT") {
+		cmd = evaluation(ctx, "EVAL", s.source, keys, args)
+		err = b.send(ctx, cmd)
+	}
+	if err = fail(ctx, err); err != nil {
 		return nil, err
 	}
 	return cmd.Val(), nil
@@ -150,28 +160,13 @@ func evaluation(ctx context.Context, name, what string, keys []string, args []an
 	return cmd
 }
 
-// await runs f and returns once it has, or ctx is done. go-redis goes by its own
-// timeouts unless told otherwise, which then end f.
-func (b *Broker) await(ctx context.Context, f func() error) error {
-	if err := ctx.Err(); err != nil {
-		return fail(err)
-	}
-	if b.obedient || ctx.Done() == nil {
-		return fail(f())
-	}
-	done := make(chan error, 1)
-	go func() { done <- f() }()
-	select {
-	case err := <-done:
-		return fail(err)
-	case <-ctx.Done():
-		return fail(ctx.Err())
-	}
-}
-
-func fail(err error) error {
+func fail(ctx context.Context, err error) error {
 	if err == nil || errors.Is(err, redis.Nil) {
 		return nil
+	}
+	// A socket says "i/o timeout", perhaps before the context does.
+	if at, ok := ctx.Deadline(); ok && !time.Now().Before(at) && !errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("%w: %w", context.DeadlineExceeded, err)
 	}
 	return fmt.Errorf("redisbroker: %w", err)
 }

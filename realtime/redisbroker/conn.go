@@ -3,6 +3,7 @@ package redisbroker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -225,7 +226,8 @@ func (c *conn) connect(link context.Context, again bool) (established bool, err 
 
 	<-begun
 	// With a context that has ended, go-redis reads, but doesn't make a new
-	// connection on its own when this one breaks: nobody would learn of the gap.
+	// connection on its own when this one breaks, with all its names, for nothing:
+	// the next life has its own.
 	ended, end := context.WithCancel(ctx)
 	end()
 	for ctx.Err() == nil {
@@ -406,7 +408,7 @@ func (c *conn) refuse(err error) bool {
 		}
 		any = true
 		for _, w := range e.waiters {
-			w <- fail(err)
+			w <- fmt.Errorf("redisbroker: %w", err)
 		}
 		e.waiters, e.wanted, e.held = nil, false, false
 		e.sent, e.acks = false, 0 // no answer will come

@@ -2,7 +2,11 @@
 // keeps their histories and presence, on Redis 7.0 or later: one server, one
 // behind Sentinel, or a Redis Cluster.
 //
-//	broker, err := redisbroker.New(redis.NewClient(&redis.Options{Addr: "127.0.0.1:6379"}), nil)
+//	client := redis.NewClient(&redis.Options{
+//		Addr:                  "127.0.0.1:6379",
+//		ContextTimeoutEnabled: true, // so that a deadline counts
+//	})
+//	broker, err := redisbroker.New(client, nil)
 //	if err != nil {
 //		return err
 //	}
@@ -39,6 +43,21 @@
 // Histories expire on their own. With a maxmemory-policy that evicts, presence
 // and histories may vanish before; "noeviction" refuses publications instead.
 //
+// # Presence
+//
+// Who was in a channel on a node that died is not listed once ttl is over, and
+// cleared away by the living ten ttls after they found it dead. A node that stood
+// still for longer than that, and lives again, has lost its entries.
+//
+// An Enter that failed may have been done, or be done later: Leave behind it wins
+// in any case. A Leave that failed is tried again with every Beat of its node.
+//
+// # Time limits
+//
+// A call ends with the deadline of its context, or else with the client's
+// ReadTimeout; New refuses a client that overlooks a context's deadline. A context
+// that is cancelled before is noticed when the answer is there, or overdue.
+//
 // # Security
 //
 // Who can write to Redis can send anything to every client. Names are prefixed,
@@ -47,6 +66,8 @@
 //
 // # Errors
 //
-// A command that changes something is never sent twice. When it fails, it may
-// have been done: what is published again after an error can arrive twice.
+// What publishes or stores is never sent twice, whatever MaxRetries of the client.
+// When it fails, it may have been done: what is published again after an error can
+// arrive twice. While Redis loads its data, or is a replica that is read only,
+// calls fail with its words.
 package redisbroker

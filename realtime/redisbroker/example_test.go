@@ -10,7 +10,7 @@ import (
 )
 
 func ExampleNew() {
-	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:6379"})
+	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:6379", ContextTimeoutEnabled: true})
 	defer client.Close()
 	broker, err := redisbroker.New(client, &redisbroker.Options{Prefix: "shop:"})
 	if err != nil {

@@ -3,10 +3,11 @@ package redisbroker_test
 import (
 	"context"
 	"fmt"
-	"io"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,6 +25,40 @@ type road struct {
 	to      string
 	swallow bool // nothing comes back, for connections new and old
 	work    sync.WaitGroup
+
+	marked string        // what a request must have in it for the following
+	mute   bool          // nothing comes back any more on its connection
+	hold   chan struct{} // it waits until this is closed
+	seen   int           // requests so marked
+	done   int           // and answered
+}
+
+// mark lets something happen to requests that have a text in them.
+func (r *road) mark(text string, mute bool, hold chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.marked, r.mute, r.hold, r.seen, r.done = text, mute, hold, 0, 0
+}
+
+func (r *road) counts() (seen, done int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.seen, r.done
+}
+
+// request says whether a request is marked, once it may go on.
+func (r *road) request(text string) bool {
+	r.mu.Lock()
+	marked := r.marked != "" && strings.Contains(text, r.marked)
+	hold := r.hold
+	if marked {
+		r.seen++
+	}
+	r.mu.Unlock()
+	if marked && hold != nil {
+		<-hold
+	}
+	return marked
 }
 
 func build(t *testing.T, to string) *road {
@@ -44,12 +79,27 @@ func build(t *testing.T, to string) *road {
 				_ = c.Close()
 				continue
 			}
+			var marked atomic.Bool
 			r.work.Go(func() {
-				defer s.Close()
-				_, _ = io.Copy(s, c)
+				b := make([]byte, 64<<10)
+				for {
+					n, err := c.Read(b)
+					if err != nil {
+						// What was held is still to be answered.
+						_ = s.(*net.TCPConn).CloseWrite()
+						return
+					}
+					if r.request(string(b[:n])) {
+						marked.Store(true)
+					}
+					if _, err := s.Write(b[:n]); err != nil {
+						return
+					}
+				}
 			})
 			r.work.Go(func() {
 				defer c.Close()
+				defer s.Close()
 				b := make([]byte, 64<<10)
 				for {
 					n, err := s.Read(b)
@@ -57,7 +107,10 @@ func build(t *testing.T, to string) *road {
 						return
 					}
 					r.mu.Lock()
-					swallow := r.swallow
+					swallow := r.swallow || marked.Load() && r.mute
+					if marked.Load() {
+						r.done++
+					}
 					r.mu.Unlock()
 					if !swallow {
 						_, _ = c.Write(b[:n])
@@ -76,7 +129,7 @@ func (r *road) set(to string, swallow bool) {
 }
 
 func along(t *testing.T, r *road) *redis.Client {
-	c := redis.NewClient(&redis.Options{Addr: r.Addr().String()})
+	c := redis.NewClient(&redis.Options{Addr: r.Addr().String(), ContextTimeoutEnabled: true, ReadTimeout: 3 * time.Second})
 	t.Cleanup(func() {
 		_ = c.Close()
 		_ = r.Close()
@@ -87,6 +140,7 @@ func along(t *testing.T, r *road) *redis.Client {
 
 // A network that swallows everything closes nothing.
 func TestR15_BlackHole(t *testing.T) {
+	t.Parallel()
 	server := start(t, redistest.Start)
 	r := build(t, server.Addr())
 	b := broker(t, along(t, r))
@@ -108,6 +162,7 @@ func TestR15_BlackHole(t *testing.T) {
 // After a failover the old server may live on, and answer, while everybody
 // publishes at the new one.
 func TestR15_StarvedAtTheOldServer(t *testing.T) {
+	t.Parallel()
 	older, newer := start(t, redistest.Start), start(t, redistest.Start)
 	r := build(t, older.Addr())
 	b := broker(t, along(t, r))
@@ -133,22 +188,54 @@ func TestR15_StarvedAtTheOldServer(t *testing.T) {
 // The connection for events alone is cut.
 func TestR15_Cut(t *testing.T) {
 	server := start(t, redistest.Start)
-	b := broker(t, client(t, server))
+	var dials atomic.Int64
+	c := redis.NewClient(&redis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true, Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+		if err == nil {
+			dials.Add(1)
+		}
+		return conn, err
+	}})
+	t.Cleanup(func() { _ = c.Close() })
+	b := broker(t, c)
 	x := &tape{}
 	l, err := b.Attach(x)
 	require.NoError(t, err)
 	defer l.Close()
-	for i := range 2500 { // more than one command can name
-		go func() { _ = l.Subscribe(t.Context(), fmt.Sprint("many:", i)) }()
+	var subscribed sync.WaitGroup
+	for i := range 10_000 {
+		subscribed.Go(func() {
+			if err := l.Subscribe(t.Context(), fmt.Sprint("many:", i)); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 	require.NoError(t, l.Subscribe(t.Context(), "room"))
+	subscribed.Wait()
+	heals(t, b, x, "room")
+	stat := func(section, field string) int {
+		text, err := server.Do("INFO", section)
+		require.NoError(t, err)
+		_, text, found := strings.Cut(text, field)
+		require.True(t, found, text)
+		n, err := strconv.Atoi(text[:strings.IndexAny(text, ",\r")])
+		require.NoError(t, err)
+		return n
+	}
 	for i := range 3 {
-		_, err := server.Do("CLIENT", "KILL", "TYPE", "pubsub")
+		_, err := server.Do("CONFIG", "RESETSTAT")
+		require.NoError(t, err)
+		begin, dialled := time.Now(), dials.Load()
+		_, err = server.Do("CLIENT", "KILL", "TYPE", "pubsub")
 		require.NoError(t, err)
 		within(t, patience, func() bool { return x.gapsTold() == i+1 }, "a gap is told, once")
+		require.EqualValues(t, 1, dials.Load()-dialled, "one new connection")
+		t.Log("10,000 channels again after", time.Since(begin))
+		// Redis has others to answer meanwhile: no command names very many.
+		require.GreaterOrEqual(t, stat("commandstats", "cmdstat_subscribe:calls="), 11)
 		// The gap comes after the subscriptions: nothing from here on is missed.
 		before := len(x.got())
-		for _, channel := range []string{"room", "many:0", "many:2499"} {
+		for _, channel := range []string{"room", "many:0", "many:9999"} {
 			require.NoError(t, b.Publish(t.Context(), channel, publication("x")))
 		}
 		within(t, patience, func() bool { return len(x.got()) == before+3 }, "all arrive")
@@ -163,7 +250,7 @@ func TestRefused(t *testing.T) {
 	server := start(t, redistest.Start)
 	_, err := server.Do("ACL", "SETUSER", "limited", "on", ">secret", "~*", "+@all", "resetchannels", "&gatewire:*}c:room", "&gatewire:*}control", "&gatewire:*}probe:*")
 	require.NoError(t, err)
-	c := redis.NewClient(&redis.Options{Addr: server.Addr(), Username: "limited", Password: "secret"})
+	c := redis.NewClient(&redis.Options{Addr: server.Addr(), Username: "limited", Password: "secret", ContextTimeoutEnabled: true})
 	defer c.Close()
 	b := broker(t, c)
 	x := &tape{}
@@ -221,10 +308,14 @@ func TestUnreadable(t *testing.T) {
 }
 
 func TestR15_SlotMoves(t *testing.T) {
+	t.Parallel()
 	cluster := start(t, redistest.StartCluster)
 	b := broker(t, clusterClient(t, cluster))
 	x := &tape{}
-	l, err := b.Attach(x)
+	// Who only listens asks for the new order of things by itself.
+	listens := redis.NewClusterClient(&redis.ClusterOptions{Addrs: cluster.Addrs(), ContextTimeoutEnabled: true, ClusterStateReloadInterval: time.Hour})
+	t.Cleanup(func() { _ = listens.Close() })
+	l, err := broker(t, listens).Attach(x)
 	require.NoError(t, err)
 	defer l.Close()
 	var channels []string
@@ -261,6 +352,7 @@ func TestR15_SlotMoves(t *testing.T) {
 }
 
 func TestR15_ClusterServerKilledAndRestarted(t *testing.T) {
+	t.Parallel()
 	cluster := start(t, redistest.StartCluster)
 	b := broker(t, clusterClient(t, cluster))
 	x := &tape{}

@@ -87,7 +87,7 @@ func (l *link) Subscribe(ctx context.Context, channel string) error {
 		return errClosed
 	}
 	if err := ctx.Err(); err != nil {
-		return fail(err)
+		return fail(ctx, err)
 	}
 	c := l.conn(channel)
 	name := l.broker.channel(channel)
@@ -99,7 +99,7 @@ func (l *link) Subscribe(ctx context.Context, channel string) error {
 	case err := <-confirmed:
 		return err
 	case <-ctx.Done():
-		return c.giveUp(name, confirmed, fail(ctx.Err()))
+		return c.giveUp(name, confirmed, fail(ctx, ctx.Err()))
 	case <-timer.C:
 		return c.giveUp(name, confirmed, fmt.Errorf("redisbroker: Redis has not confirmed a subscription in %v", confirmWithin))
 	case <-l.ctx.Done():

@@ -29,9 +29,16 @@ func (b *Broker) meta(channel string) string    { return b.name(lane(channel), "
 func (b *Broker) stream(channel string) string  { return b.name(lane(channel), "s:", channel) }
 func (b *Broker) clients(channel string) string { return b.name(lane(channel), "p:", channel) }
 
-// entered lists what one node has entered, nodes until when each counts.
+// fence keeps out an Enter that comes after the Leave behind it.
+func (b *Broker) fence(p place) string {
+	return b.name(lane(p.channel), "f:", measured(p.node)+measured(p.channel)+p.client)
+}
+
+// entered lists what one node has entered, nodes until when each counts, dead
+// since when each doesn't.
 func (b *Broker) entered(node string) string { return b.name(lane(node), "n:", node) }
 func (b *Broker) nodes() string              { return b.name(0, "nodes", "") }
+func (b *Broker) dead() string               { return b.name(0, "dead", "") }
 
 // control is what every link hears, probe what only one connection does.
 func (b *Broker) control() string                  { return b.name(0, "control", "") }
