@@ -160,6 +160,21 @@ func TestControl(t *testing.T) {
 		require.JSONEq(t, `{"channel":"room:x","unsubscribe":{"code":2000,"reason":"permission denied"}}`, c.push())
 	})
 
+	t.Run("data that SendUser would refuse is not sent on", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b, _, one, _ := two(t)
+			c := one.join("ann/s1")
+			for _, data := range []string{``, `,"data":"` + strings.Repeat("x", 600<<10) + `"`, `,"data":` + strings.Repeat("[", 600) + strings.Repeat("]", 600)} {
+				require.NoError(t, b.Broadcast(t.Context(), []byte(`{"node":"other","op":"send","user":"ann"`+data+`}`)))
+			}
+			require.NoError(t, b.Broadcast(t.Context(), []byte("{\"node\":\"other\",\"op\":\"send\",\"user\":\"ann\",\"data\":[1,\n2]}")))
+			require.JSONEq(t, `{"message":{"data":[1,2]}}`, c.push())
+			synctest.Wait()
+			require.Empty(t, c.in)
+			require.True(t, c.live())
+		})
+	})
+
 	t.Run("what is no message, or none of this version, is ignored", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			b, _, one, other := two(t)
