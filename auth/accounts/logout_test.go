@@ -255,6 +255,19 @@ func TestO12_ALogoutDuringASignIn(t *testing.T) {
 		b.signIn(t, "/auth/dev/login")
 		require.Equal(t, 200, b.me().StatusCode)
 	})
+	t.Run("O12 a sign-in older than what is noted", func(t *testing.T) {
+		w, op, _ := logoutWorld(t, "")
+		p := oidc.Profile{Issuer: op.Issuer(), Subject: "al", SID: "s1", Received: time.Now().Add(-15 * time.Minute)}
+		in, err := w.service.LoginWith(t.Context(), p, accounts.Client{})
+		require.NoError(t, err)
+		_, err = in.Tokens(t.Context())
+		require.ErrorIs(t, err, accounts.ErrProviderLogout, "nobody could tell any more")
+		p.Received = time.Now().Add(-10 * time.Minute)
+		in, err = w.service.LoginWith(t.Context(), p, accounts.Client{})
+		require.NoError(t, err)
+		_, err = in.Tokens(t.Context())
+		require.NoError(t, err)
+	})
 	t.Run("O12 at another provider", func(t *testing.T) {
 		w, op, _ := logoutWorld(t, "")
 		in, err := w.service.LoginWith(t.Context(), oidc.Profile{Issuer: "https://other.example", Subject: "al", SID: "s1"}, accounts.Client{})
@@ -369,6 +382,15 @@ func TestO13_WhoeverSignsOut(t *testing.T) {
 		require.Empty(t, a.Header.Get("Location"))
 		a = b.do("POST", "/auth/dev/logout", nil, "Cookie", old.Name+"="+old.Value)
 		require.True(t, hint(a), "the hint is there still")
+	})
+	t.Run("O13 nobody gets the hint of who used the browser before", func(t *testing.T) {
+		b := w.browser()
+		b.signIn(t, "/auth/dev/login")
+		b.register("next@example.org")
+		require.Equal(t, 200, b.me().StatusCode)
+		require.False(t, hint(b.do("POST", "/auth/dev/logout", nil)))
+		b.signIn(t, "/auth/dev/login")
+		require.True(t, hint(b.do("POST", "/auth/dev/logout", nil)), "but one's own")
 	})
 	for name, signOut := range map[string]func(b *browser) int{
 		"logout":     func(b *browser) int { return b.do("POST", "/auth/logout", nil).StatusCode },
