@@ -46,16 +46,21 @@ func (g *ghosts) list() []ghost {
 	return list
 }
 
-// expel takes out of presence who could not be before, as many as there is time for.
+// expel takes out of presence who could not be before, as many as there is time
+// for. One that still can't be, as on a part of a cluster, is not in the others' way.
 func (h *Hub) expel(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, cleanupTimeout)
 	defer cancel()
+	var first error
 	for _, one := range h.ghosts.list() {
-		if err := h.expelOne(ctx, one); err != nil {
-			return err
+		if err := h.expelOne(ctx, one); err != nil && first == nil {
+			first = err
+		}
+		if ctx.Err() != nil {
+			break
 		}
 	}
-	return nil
+	return first
 }
 
 func (h *Hub) expelOne(ctx context.Context, one ghost) error {

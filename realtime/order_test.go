@@ -235,6 +235,32 @@ func TestR10_AStoreThatWasDownKeepsNoGhosts(t *testing.T) {
 			require.Equal(t, "1", clients(bob))
 		})
 	})
+	t.Run("R10 one that fails again is not in the others' way", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			var calls, failed atomic.Int64
+			b := &hooked{MemoryBroker: realtime.NewMemoryBroker(nil), leaving: func(context.Context) error {
+				if n := calls.Add(1); n <= 32 || n%2 == 0 {
+					failed.Add(1)
+					return errors.New("the store is down")
+				}
+				return nil
+			}}
+			w := &world{}
+			s := inBubble(t, w, w, func(o *realtime.Options) { o.Broker = b })
+			c := s.join("ann/s1")
+			for i := range 32 {
+				c.subscribe(fmt.Sprintf("room:%d", i), "")
+			}
+			_ = c.ws.CloseNow()
+			time.Sleep(80 * time.Second)
+			require.Greater(t, failed.Load(), int64(32))
+			for i := range 32 {
+				clients, _, err := b.Stats(t.Context(), fmt.Sprintf("room:%d", i))
+				require.NoError(t, err)
+				require.Zero(t, clients)
+			}
+		})
+	})
 	t.Run("R11 a store that hangs delays Close by one timeout, not by one a channel", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			b := &hooked{MemoryBroker: realtime.NewMemoryBroker(nil), leaving: func(ctx context.Context) error {
