@@ -111,12 +111,17 @@ func (h *Hub) Reauthorize(ctx context.Context, userID string) error {
 
 func (h *Hub) reaskAll(ctx context.Context, userID string) error {
 	for _, c := range h.of(byUser, userID) {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		c.reask(ctx)
+		c.reaskAlone(ctx)
 	}
-	return nil
+	return ctx.Err()
+}
+
+// reaskAlone is reask for who runs no command of the connection. It is also for
+// one whose turn comes when time is up: a rule that has no answer then takes the
+// right away, and the client asks again.
+func (c *conn) reaskAlone(ctx context.Context) {
+	defer c.rescue("asking the rules again")
+	c.reask(ctx)
 }
 
 // tell hands a message to the other hubs.

@@ -46,6 +46,14 @@ func (g *ghosts) list() []ghost {
 	return list
 }
 
+// leavePresence takes a subscription out of presence, now or with a later beat.
+func (h *Hub) leavePresence(ctx context.Context, s *subscription) {
+	if err := h.presence.Leave(ctx, h.node, s.channel, s.conn.id); err != nil {
+		h.ghosts.add(ghost{s.channel, s.conn.id})
+		h.o.Logger.Warn("realtime: presence", "error", err)
+	}
+}
+
 // expel takes out of presence who could not be before, as many as there is time
 // for. One that still can't be, as on a part of a cluster, is not in the others' way.
 func (h *Hub) expel(ctx context.Context) error {

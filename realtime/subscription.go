@@ -211,10 +211,7 @@ func (h *Hub) leaveAll(subs map[string]*subscription, back bool) {
 func (h *Hub) vanish(ctx context.Context, s *subscription) {
 	entered, announced := s.finish()
 	if entered {
-		if err := h.presence.Leave(ctx, h.node, s.channel, s.conn.id); err != nil {
-			h.ghosts.add(ghost{s.channel, s.conn.id})
-			h.o.Logger.Warn("realtime: presence", "error", err)
-		}
+		h.leavePresence(ctx, s)
 	}
 	if announced {
 		h.announce(ctx, s, EventLeave)
