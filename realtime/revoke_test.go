@@ -3,6 +3,8 @@ package realtime_test
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -164,4 +166,19 @@ func (r reasoning) EndedReasons(ctx context.Context, cursor string) (ids, reason
 		reasons = append(reasons, "why "+id+" ended")
 	}
 	return ids, reasons, next, err
+}
+
+func TestWatchComplainsNowAndThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder // read once the hub is closed
+		w := &world{}
+		s := inBubble(t, w, w, func(o *realtime.Options) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+		w.set(func() { w.down = errors.New("no route") })
+		time.Sleep(25*time.Second + time.Millisecond)
+		w.set(func() { w.down = nil })
+		time.Sleep(25 * time.Second)
+		require.NoError(t, s.Close())
+		require.Equal(t, 3, strings.Count(log.String(), "can't learn which sessions ended"), log.String())
+		require.Equal(t, 1, strings.Count(log.String(), "learns again"), log.String())
+	})
 }

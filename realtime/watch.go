@@ -44,6 +44,9 @@ func (w *watch) init(h *Hub) {
 	}
 }
 
+// complainEvery is how often the log says that the sessions don't answer.
+const complainEvery = 10 * time.Second
+
 func (w *watch) run() {
 	defer w.hub.wg.Done()
 	if w.unhook != nil {
@@ -51,9 +54,17 @@ func (w *watch) run() {
 	}
 	ticker := time.NewTicker(w.hub.o.WatchInterval)
 	defer ticker.Stop()
+	var said time.Time // of the last complaint; zero while they answer
 	for {
-		if err := w.ask(); err != nil && w.hub.ctx.Err() == nil {
+		err := w.ask()
+		switch {
+		case w.hub.ctx.Err() != nil:
+		case err != nil && time.Since(said) >= complainEvery:
+			said = time.Now()
 			w.hub.o.Logger.Warn("realtime: can't learn which sessions ended", "error", err)
+		case err == nil && !said.IsZero():
+			said = time.Time{}
+			w.hub.o.Logger.Info("realtime: learns again which sessions ended")
 		}
 		select {
 		case <-w.hub.ctx.Done():

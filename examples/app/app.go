@@ -48,7 +48,7 @@ func newApp(ctx context.Context, cfg config, log *slog.Logger) (_ *app, err erro
 		}
 	}()
 
-	// Stores: one database for accounts, signing keys and sessions.
+	// Stores: one database for accounts and signing keys; sessions there, or in Redis.
 	db, usersDialect, sessionsDialect, err := openDatabase(ctx, cfg)
 	if err != nil {
 		return nil, err
@@ -58,15 +58,19 @@ func newApp(ctx context.Context, cfg config, log *slog.Logger) (_ *app, err erro
 	if err != nil {
 		return nil, err
 	}
-	sessionStore, err := sessionsql.New(db, sessionsDialect)
-	if err != nil {
-		return nil, err
-	}
-	if err = users.Migrate(ctx); err == nil {
-		err = sessionStore.Migrate(ctx)
-	}
-	if err != nil {
+	if err := users.Migrate(ctx); err != nil {
 		return nil, fmt.Errorf("DATABASE_URL: %w", err)
+	}
+	var sessionStore session.Store
+	var broker realtime.Broker // nil: in memory
+	if cfg.redis != nil {
+		client := cfg.redis.open(log)
+		a.closers = append(a.closers, client)
+		if sessionStore, broker, err = onRedis(client, log); err != nil {
+			return nil, fmt.Errorf("REDIS_URL: %w", err)
+		}
+	} else if sessionStore, err = inDatabase(ctx, db, sessionsDialect); err != nil {
+		return nil, err
 	}
 	if cfg.sealing.IsZero() { // not before it is clear that there is a database
 		if cfg.sealing, err = sealingKeys(cfg.sqliteFile); err != nil {
@@ -122,6 +126,7 @@ func newApp(ctx context.Context, cfg config, log *slog.Logger) (_ *app, err erro
 		Channels:       map[string]realtime.Channel{"room:": {HistorySize: 1000, HistoryTTL: time.Hour}},
 		RPC:            map[string]realtime.RPCFunc{"echo": echo},
 		Info:           displayName(users),
+		Broker:         broker,
 		ClientIP:       func(r *http.Request) string { return service.ClientIP(r).String() },
 		Logger:         log,
 	})
@@ -151,6 +156,18 @@ func openDatabase(ctx context.Context, cfg config) (*sql.DB, usersql.Dialect, se
 	}
 	db, err := openSQLite(cfg.sqliteFile)
 	return db, usersql.SQLite, sessionsql.SQLite, err
+}
+
+// inDatabase keeps sessions in db.
+func inDatabase(ctx context.Context, db *sql.DB, d sessionsql.Dialect) (session.Store, error) {
+	store, err := sessionsql.New(db, d)
+	if err != nil {
+		return nil, err
+	}
+	if err := store.Migrate(ctx); err != nil {
+		return nil, fmt.Errorf("DATABASE_URL: %w", err)
+	}
+	return store, nil
 }
 
 // openSQLite opens file, made with mode 0600 where it is new, or a database in
@@ -281,7 +298,7 @@ func (a *app) gate(next http.Handler) http.Handler {
 	})
 }
 
-// Close ends the hub, the sessions and the database, in that order.
+// Close ends the hub, the sessions, the Redis client and the database, in that order.
 func (a *app) Close() error {
 	var errs []error
 	for i := len(a.closers) - 1; i >= 0; i-- {

@@ -29,6 +29,7 @@ type config struct {
 
 	sqliteFile string           // ":memory:" keeps everything in RAM
 	postgres   *pgx.ConnConfig  // instead of SQLite
+	redis      *redisServer     // nil: sessions in the database, rooms of this process alone
 	sealing    jwt.SealingKeys  // zero: generated beside the SQLite file
 	peppers    password.Peppers // zero: none
 
@@ -106,7 +107,12 @@ func readConfig(getenv func(string) string) (config, error) {
 	default:
 		fail("DATABASE_URL", "want sqlite:FILE, sqlite::memory: or postgres://user:password@host/name")
 	}
-	for _, name := range []string{"REDIS_URL", "NATS_URL", "SMTP_URL"} {
+	if s := getenv("REDIS_URL"); s != "" {
+		if c.redis, err = parseRedis(s); err != nil {
+			fail("REDIS_URL", "%v", err)
+		}
+	}
+	for _, name := range []string{"NATS_URL", "SMTP_URL"} {
 		if getenv(name) != "" {
 			fail(name, "not supported yet; unset it")
 		}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -81,7 +82,17 @@ func TestBadConfiguration(t *testing.T) {
 		"mysql":               {[]string{"DATABASE_URL", "mysql://u:" + secret + "@h/db"}, "DATABASE_URL: mysql is not supported yet"},
 		"unknown database":    {[]string{"DATABASE_URL", "oracle:" + secret}, "DATABASE_URL: want sqlite:FILE"},
 		"no file":             {[]string{"DATABASE_URL", "sqlite:"}, "DATABASE_URL: want sqlite:FILE"},
-		"redis":               {[]string{"REDIS_URL", "redis://" + secret}, "REDIS_URL: not supported yet"},
+		"redis no scheme":     {[]string{"REDIS_URL", "127.0.0.1:6379"}, "REDIS_URL: want redis://user"},
+		"redis other scheme":  {[]string{"REDIS_URL", "unix://:" + secret + "@/run/redis.sock"}, "REDIS_URL: want redis://user"},
+		"redis no host":       {[]string{"REDIS_URL", "redis://"}, "REDIS_URL: want redis://user"},
+		"redis odd port":      {[]string{"REDIS_URL", "redis://:" + secret + "@h:x"}, "REDIS_URL: want redis://user"},
+		"redis password":      {[]string{"REDIS_URL", "redis://:" + secret + "#/@h"}, "REDIS_URL: want redis://user"},
+		"redis database":      {[]string{"REDIS_URL", "redis://:" + secret + "@h/one"}, "REDIS_URL: redis: invalid database number"},
+		"redis path":          {[]string{"REDIS_URL", "redis://:" + secret + "@h/1/" + secret}, "REDIS_URL: redis: invalid URL path"},
+		"redis option":        {[]string{"REDIS_URL", "redis://:" + secret + "@h?password=" + secret}, "REDIS_URL: redis: unexpected option: password"},
+		"redis time":          {[]string{"REDIS_URL", "redis://:" + secret + "@h?read_timeout=soon"}, "REDIS_URL: redis: invalid read_timeout"},
+		"redis cluster node":  {[]string{"REDIS_URL", "redis://:" + secret + "@h?addr=h2"}, "REDIS_URL: redis: unable to parse addr param: h2"},
+		"redis cluster path":  {[]string{"REDIS_URL", "redis://:" + secret + "@h/1?addr=h2:6379"}, "REDIS_URL: a cluster has no numbered databases"},
 		"nats":                {[]string{"NATS_URL", "nats://" + secret}, "NATS_URL: not supported yet"},
 		"smtp":                {[]string{"SMTP_URL", "smtp://" + secret}, "SMTP_URL: not supported yet"},
 		"short key":           {[]string{"SECRET_KEYS", "k1:" + secret}, "SECRET_KEYS: jwt: sealing keys: key 1"},
@@ -99,8 +110,28 @@ func TestBadConfiguration(t *testing.T) {
 			require.NotContains(t, err.Error(), secret)
 		})
 	}
-	_, err := readConfig(env("ADDR", "x", "REDIS_URL", "x", "LOG_LEVEL", "x"))
-	require.Len(t, strings.Split(err.Error(), "\n"), 3, "all mistakes at once, a line each")
+	_, err := readConfig(env("ADDR", "x", "REDIS_URL", "x", "NATS_URL", "x", "LOG_LEVEL", "x"))
+	require.Len(t, strings.Split(err.Error(), "\n"), 4, "all mistakes at once, a line each")
+}
+
+// A Redis that hangs is an error within seconds, and a command without an answer
+// is not sent again, whatever the URL says of the rest.
+func TestRedisIsBounded(t *testing.T) {
+	c, err := readConfig(env("REDIS_URL", "rediss://user:p%40ss@redis.example/2?read_timeout=1s&max_retries=5"))
+	require.NoError(t, err)
+	o := c.redis.one
+	require.Equal(t, "redis.example:6379", o.Addr)
+	require.Equal(t, []any{"user", "p@ss", 2}, []any{o.Username, o.Password, o.DB})
+	require.Equal(t, "redis.example", o.TLSConfig.ServerName)
+	require.Equal(t, []time.Duration{2 * time.Second, time.Second, 2 * time.Second, 2 * time.Second}, []time.Duration{o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout})
+	require.Equal(t, -1, o.MaxRetries)
+	require.True(t, o.ContextTimeoutEnabled)
+
+	c, err = readConfig(env("REDIS_URL", "redis://:secret@one:7000?addr=two:7001&addr=three:7002"))
+	require.NoError(t, err)
+	cluster := c.redis.cluster
+	require.Equal(t, []string{"one:7000", "two:7001", "three:7002"}, cluster.Addrs)
+	require.Equal(t, []any{"secret", -1, 2 * time.Second}, []any{cluster.Password, cluster.MaxRetries, cluster.ReadTimeout})
 }
 
 func TestKeyFileIsMadeOnce(t *testing.T) {

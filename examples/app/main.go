@@ -1,7 +1,7 @@
 // Command app is the whole library in one program: accounts with passwords and
 // provider sign-in, sessions, tokens, and a chat over WebSocket, on one SQLite
-// file or a PostgreSQL database. It needs no configuration; README.md lists the
-// variables it reads.
+// file, or on several nodes with PostgreSQL and Redis. It needs no
+// configuration; README.md lists the variables it reads.
 package main
 
 import (

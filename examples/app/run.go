@@ -16,6 +16,7 @@ import (
 const (
 	drainAtLeast = time.Second     // so that a load balancer sees the 503
 	drainAtMost  = 8 * time.Second // the process ends within 10
+	closeAtMost  = time.Second     // of which this is for what is left
 )
 
 // run is the program: it serves until ctx ends, drains, and returns. The first
@@ -41,7 +42,7 @@ func run(ctx context.Context, getenv func(string) string, stdout, stderr io.Writ
 	if err != nil {
 		return err
 	}
-	defer a.Close()
+	defer closeWithin(closeAtMost, a, log)
 
 	server := newServer(a, log)
 	served := make(chan error, 1)
@@ -55,6 +56,21 @@ func run(ctx context.Context, getenv func(string) string, stdout, stderr io.Writ
 	case <-ctx.Done():
 	}
 	return drain(a, server, log)
+}
+
+// closeWithin closes an app and says what went wrong. One that takes longer, as
+// while a store hangs, ends with the process.
+func closeWithin(limit time.Duration, a io.Closer, log *slog.Logger) {
+	closed := make(chan error, 1)
+	go func() { closed <- a.Close() }()
+	select {
+	case err := <-closed:
+		if err != nil {
+			log.Warn("closing", "err", err)
+		}
+	case <-time.After(limit):
+		log.Warn("not everything was closed in time")
+	}
 }
 
 // newServer bounds how long a client may take to send a request; an upgraded

@@ -16,15 +16,14 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/gatewire/gatewire/internal/child"
 )
 
 // ErrMissing means that this machine has no PostgreSQL to start.
 var ErrMissing = errors.New("pgtest: no PostgreSQL here: install it (Debian: apt-get install postgresql), or set POSTGRES_URL to a database that tests may write to")
 
-const (
-	owner    = "gatewire"
-	patience = 60 * time.Second
-)
+const owner = "gatewire"
 
 // Server is a PostgreSQL server. Its methods are for one goroutine.
 type Server struct {
@@ -32,7 +31,7 @@ type Server struct {
 	dir      string // of this server: data, and the socket
 	port     int
 	password string
-	running  *process
+	running  *child.Process
 }
 
 // Start makes a new, empty server and waits until it answers.
@@ -66,7 +65,7 @@ func Start() (_ *Server, err error) {
 	}
 	// Between finding a free port and using it another process may be faster.
 	for range 3 {
-		if s.port, err = freePort(); err != nil {
+		if s.port, err = child.FreePort(0); err != nil {
 			return nil, err
 		}
 		if err = s.Run(); err == nil {
@@ -89,16 +88,16 @@ func (s *Server) URL() string {
 func (s *Server) Run() error {
 	// What these tests kill is the server, never the machine: without fsync,
 	// nothing that was written is lost all the same.
-	p, err := startProcess(s.dir, filepath.Join(s.bin, "postgres"), "-D", s.data(), "-k", s.dir, "-h", "127.0.0.1",
+	p, err := child.Start(s.dir, "QUIT", asUser, filepath.Join(s.bin, "postgres"), "-D", s.data(), "-k", s.dir, "-h", "127.0.0.1",
 		"-p", strconv.Itoa(s.port), "-c", "fsync=off", "-c", "max_connections=200", "-c", "shared_buffers=32MB", "-c", "timezone=UTC")
 	if err != nil {
 		return err
 	}
 	s.running = p
-	for start := time.Now(); time.Since(start) < patience; time.Sleep(20 * time.Millisecond) {
-		if p.ended() {
+	for start := time.Now(); time.Since(start) < child.Patience; time.Sleep(20 * time.Millisecond) {
+		if p.Ended() {
 			_ = s.end(quit)
-			return fmt.Errorf("pgtest: the server ended at its start:\n%s", p.log())
+			return fmt.Errorf("pgtest: the server ended at its start:\n%s", p.Log())
 		}
 		// The last line of this file says "ready" once connections are let in.
 		b, err := os.ReadFile(filepath.Join(s.data(), "postmaster.pid"))
@@ -119,7 +118,7 @@ func (s *Server) end(sig os.Signal) error {
 	if s.running == nil {
 		return nil
 	}
-	if !s.running.ended() { // else the number may be somebody else's by now
+	if !s.running.Ended() { // else the number may be somebody else's by now
 		b, err := os.ReadFile(filepath.Join(s.data(), "postmaster.pid"))
 		first, _, _ := strings.Cut(string(b), "\n")
 		if pid, e := strconv.Atoi(first); err == nil && e == nil && pid > 1 {
@@ -128,7 +127,7 @@ func (s *Server) end(sig os.Signal) error {
 			}
 		}
 	}
-	err := s.running.wait()
+	err := s.running.Wait()
 	s.running = nil
 	return err
 }
@@ -165,13 +164,4 @@ func version(bin string) int {
 func executable(name string) bool {
 	info, err := os.Stat(name)
 	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
-}
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/gatewire/gatewire/internal/child"
 )
 
 // Cluster is three Redis servers that share the hash slots, without replicas.
@@ -48,7 +50,7 @@ func StartCluster(config ...string) (_ *Cluster, err error) {
 // Ready waits until every node sees all slots served.
 func (c *Cluster) Ready() error {
 	last := ""
-	for start := time.Now(); time.Since(start) < patience; time.Sleep(50 * time.Millisecond) {
+	for start := time.Now(); time.Since(start) < child.Patience; time.Sleep(50 * time.Millisecond) {
 		ready := 0
 		for _, s := range c.Nodes {
 			info, err := s.Do("CLUSTER", "INFO")

@@ -14,12 +14,12 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/gatewire/gatewire/internal/child"
 )
 
 // ErrMissing means that this machine has no Redis to start.
 var ErrMissing = errors.New("redistest: no redis-server here: install it (Debian: apt-get install redis-server)")
-
-const patience = 60 * time.Second
 
 // Server is a Redis server. Its methods are for one goroutine.
 type Server struct {
@@ -27,7 +27,7 @@ type Server struct {
 	dir     string
 	port    int
 	config  []string
-	running *process
+	running *child.Process
 }
 
 // Start makes a new, empty server that writes every command down before it
@@ -44,7 +44,8 @@ func Start(config ...string) (_ *Server, err error) {
 	}
 	// Between finding a free port and using it another process may be faster.
 	for range 3 {
-		if s.port, err = freePort(); err != nil {
+		// A cluster's nodes talk on the port 10,000 above.
+		if s.port, err = child.FreePort(55_000); err != nil {
 			break
 		}
 		if err = s.Run(); err == nil {
@@ -62,16 +63,16 @@ func (s *Server) URL() string { return "redis://" + s.Addr() }
 
 // Run starts the server again, on the same port and data, after Kill or Stop.
 func (s *Server) Run() error {
-	p, err := startProcess(s.dir, append([]string{s.program, "--bind", "127.0.0.1", "--port", strconv.Itoa(s.port), "--dir", s.dir,
+	p, err := child.Start(s.dir, "KILL", nil, append([]string{s.program, "--bind", "127.0.0.1", "--port", strconv.Itoa(s.port), "--dir", s.dir,
 		"--save", "", "--appendonly", "yes", "--appendfsync", "always", "--pidfile", filepath.Join(s.dir, "pid"), "--daemonize", "no"}, s.config...)...)
 	if err != nil {
 		return err
 	}
 	s.running = p
-	for start := time.Now(); time.Since(start) < patience; time.Sleep(10 * time.Millisecond) {
-		if p.ended() {
+	for start := time.Now(); time.Since(start) < child.Patience; time.Sleep(10 * time.Millisecond) {
+		if p.Ended() {
 			_ = s.Kill()
-			return fmt.Errorf("redistest: the server ended at its start:\n%s", p.log())
+			return fmt.Errorf("redistest: the server ended at its start:\n%s", p.Log())
 		}
 		// Who answers at the port must be ours.
 		if out, err := s.Do("INFO", "server"); err == nil && strings.Contains(out, "process_id:"+strconv.Itoa(s.pid())+"\r") {
@@ -99,11 +100,11 @@ func (s *Server) end(sig os.Signal) error {
 	if s.running == nil {
 		return nil
 	}
-	if !s.running.ended() { // else the number may be somebody else's by now
+	if !s.running.Ended() { // else the number may be somebody else's by now
 		_ = s.signal(sig)
 		_ = s.signal(resume)
 	}
-	err := s.running.wait()
+	err := s.running.Wait()
 	s.running = nil
 	return err
 }
@@ -193,23 +194,4 @@ func answer(r *bufio.Reader) (string, error) {
 	default:
 		return rest, nil
 	}
-}
-
-func freePort() (int, error) {
-	for range 100 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return 0, err
-		}
-		port := l.Addr().(*net.TCPAddr).Port
-		if err := l.Close(); err != nil {
-			return 0, err
-		}
-		// A cluster's nodes talk on the port 10,000 above.
-		if port > 55_000 {
-			continue
-		}
-		return port, nil
-	}
-	return 0, errors.New("redistest: no free port below 55000")
 }
