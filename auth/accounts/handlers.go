@@ -158,7 +158,7 @@ func (s *Service) logoutAll(w http.ResponseWriter, r *http.Request, who auth.Ide
 	if err := s.LogoutAll(r.Context(), who.UserID()); err != nil {
 		return err
 	}
-	s.forgetHints(w, "")
+	s.forgetHints(w)
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
@@ -189,7 +189,7 @@ func (s *Service) endSession(w http.ResponseWriter, r *http.Request, who auth.Id
 	}
 	if id == who.SessionID() {
 		s.sessions.ClearCookie(w)
-		s.forgetHints(w, "")
+		s.forgetHints(w)
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil

@@ -383,15 +383,6 @@ func TestO13_WhoeverSignsOut(t *testing.T) {
 		a = b.do("POST", "/auth/dev/logout", nil, "Cookie", old.Name+"="+old.Value)
 		require.True(t, hint(a), "the hint is there still")
 	})
-	t.Run("O13 nobody gets the hint of who used the browser before", func(t *testing.T) {
-		b := w.browser()
-		b.signIn(t, "/auth/dev/login")
-		b.register("next@example.org")
-		require.Equal(t, 200, b.me().StatusCode)
-		require.False(t, hint(b.do("POST", "/auth/dev/logout", nil)))
-		b.signIn(t, "/auth/dev/login")
-		require.True(t, hint(b.do("POST", "/auth/dev/logout", nil)), "but one's own")
-	})
 	for name, signOut := range map[string]func(b *browser) int{
 		"logout":     func(b *browser) int { return b.do("POST", "/auth/logout", nil).StatusCode },
 		"logout all": func(b *browser) int { return b.do("POST", "/auth/logout/all", nil).StatusCode },

@@ -22,7 +22,7 @@ func (s *Service) Logout(w http.ResponseWriter, r *http.Request) error {
 	if err := s.sessions.Logout(w, r); err != nil {
 		return err
 	}
-	s.forgetHints(w, "")
+	s.forgetHints(w)
 	if known == nil {
 		s.event(r.Context(), Event{Kind: EventSignedOut, UserID: sess.UserID(), SessionID: sess.SessionID(), IP: s.ClientIP(r)})
 	}
@@ -31,12 +31,9 @@ func (s *Service) Logout(w http.ResponseWriter, r *http.Request) error {
 
 // forgetHints deletes the cookies that keep ID tokens: whoever uses this browser
 // next must not send another one's to the provider, in a URL that they can read.
-// That of a sign-in with an issuer, which is new, stays.
-func (s *Service) forgetHints(w http.ResponseWriter, issuer string) {
+func (s *Service) forgetHints(w http.ResponseWriter) {
 	for _, login := range s.logins {
-		if issuer == "" || login.Provider().Issuer != issuer {
-			login.ForgetHint(w)
-		}
+		login.ForgetHint(w)
 	}
 }
 

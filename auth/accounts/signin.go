@@ -39,9 +39,6 @@ func (in *SignIn) Cookie(w http.ResponseWriter, r *http.Request) (Session, error
 		// what err says then.
 		_ = in.s.sessions.Logout(w, r)
 	}
-	if err == nil {
-		in.s.forgetHints(w, in.origin.Issuer)
-	}
 	return sess, err
 }
 
