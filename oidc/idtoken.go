@@ -104,8 +104,8 @@ func (p *Provider) signed(ctx context.Context, meta *metadata, what, raw string,
 	if errors.As(keys.err, &f) {
 		return nil, nil, f // the keys could not be had: nothing is known of the token
 	}
-	if err != nil {
-		return nil, nil, refused("%s: %w", what, err)
+	if err != nil { // its text may repeat all of a header that nobody has signed
+		return nil, nil, refused("%s: %s", what, plainText(err.Error(), 300))
 	}
 	var payload json.RawMessage
 	if err := token.Claims(&payload); err != nil {

@@ -282,6 +282,29 @@ func (o *once) Taken(ctx context.Context, key string) (time.Time, bool, error) {
 	return o.Once.Taken(ctx, key)
 }
 
+// Anybody may post here: what nobody has signed must not fill the log.
+func TestO12_AStrangersTokenDoesNotFillTheLog(t *testing.T) {
+	long := strings.Repeat("spam ", 5000)
+	for name, header := range map[string]map[string]any{
+		"alg": {"alg": long},
+		"typ": {"alg": "RS256", "typ": long},
+		"kid": {"alg": "RS256", "kid": long},
+		"jwk": {"alg": "RS256", "jwk": map[string]any{"kty": "EC", "crv": long, "x": "AA", "y": "AA"}},
+		"x5c": {"alg": "RS256", "x5c": []string{long}},
+	} {
+		t.Run("O12 "+name, func(t *testing.T) {
+			w, e := logoutWorld(t, setup{})
+			first, err := json.Marshal(header)
+			require.NoError(t, err)
+			token := base64.RawURLEncoding.EncodeToString(first) + ".e30." + strings.Repeat("A", 342)
+			require.Equal(t, http.StatusBadRequest, w.post(formType, url.Values{"logout_token": {token}}.Encode()).status)
+			require.Empty(t, e.ended())
+			require.NotEmpty(t, w.logged())
+			require.Less(t, len(w.logged()), 1000)
+		})
+	}
+}
+
 // A logout that could not be done is 503, and the same token counts when the
 // provider sends it again.
 func TestO12_AFailedLogoutCanComeAgain(t *testing.T) {

@@ -176,19 +176,23 @@ func (c *conn) handle(message []byte) {
 	c.busy, c.pinged, c.cancel = true, false, cancel
 	c.mu.Unlock()
 	defer func() {
-		// A host's rule or method that panics must not take the process with it:
-		// there is no net/http here to recover it.
-		if p := recover(); p != nil {
-			c.hub.o.Logger.Error("realtime: panic in a command", "panic", p, "stack", string(debug.Stack()))
-			c.disconnect(disconnect{1011, "internal error"})
-		}
 		c.mu.Lock()
 		c.busy, c.cancel = false, nil
 		c.pongBy = time.Now().Add(c.hub.o.PongTimeout) // one that came meanwhile is still unread
 		c.mu.Unlock()
 	}()
+	defer c.rescue("a command")
 	c.commands(ctx, message)
 	c.flush()
+}
+
+// rescue is deferred around a host's rules and methods: one that panics must not
+// take the process with it, as there is no net/http here to recover it.
+func (c *conn) rescue(where string) {
+	if p := recover(); p != nil {
+		c.hub.o.Logger.Error("realtime: panic in "+where, "panic", p, "stack", string(debug.Stack()))
+		c.disconnect(disconnect{1011, "internal error"})
+	}
 }
 
 // send sends frames that belong to no subscription.

@@ -36,15 +36,21 @@ type ending struct {
 // each. Having none is not an error. An error means that other hubs may not
 // have been reached; this one's connections were, unless data was refused.
 func (h *Hub) SendUser(ctx context.Context, userID string, data json.RawMessage) error {
-	data, err := compact(data)
+	data, err := h.sendable(data)
 	if err != nil {
 		return err
 	}
-	if len(data) > h.o.MaxQueue/2 {
-		return errTooLarge
-	}
 	h.sendUser(userID, data)
 	return h.tell(ctx, message{Op: opSend, User: userID, Data: data})
+}
+
+// sendable makes one line of data that a connection can take.
+func (h *Hub) sendable(data json.RawMessage) (json.RawMessage, error) {
+	data, err := compact(data)
+	if err == nil && len(data) > h.o.MaxQueue/2 {
+		err = errTooLarge
+	}
+	return data, err
 }
 
 func (h *Hub) sendUser(userID string, data json.RawMessage) {
@@ -105,12 +111,17 @@ func (h *Hub) Reauthorize(ctx context.Context, userID string) error {
 
 func (h *Hub) reaskAll(ctx context.Context, userID string) error {
 	for _, c := range h.of(byUser, userID) {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		c.reask(ctx)
+		c.reaskAlone(ctx)
 	}
-	return nil
+	return ctx.Err()
+}
+
+// reaskAlone is reask for who runs no command of the connection. It is also for
+// one whose turn comes when time is up: a rule that has no answer then takes the
+// right away, and the client asks again.
+func (c *conn) reaskAlone(ctx context.Context) {
+	defer c.rescue("asking the rules again")
+	c.reask(ctx)
 }
 
 // tell hands a message to the other hubs.
@@ -142,7 +153,13 @@ func (r *receiver) Control(b []byte) {
 	}
 	switch m.Op {
 	case opSend:
-		h.sendUser(m.User, m.Data)
+		// As SendUser does: that hub may have other limits, or not be one of ours.
+		data, err := h.sendable(m.Data)
+		if err != nil {
+			h.o.Logger.Warn("realtime: a control message with data that can't be sent", "error", err)
+			return
+		}
+		h.sendUser(m.User, data)
 	case opEnd:
 		for _, e := range m.Ends {
 			h.end(e)

@@ -160,6 +160,67 @@ func TestControl(t *testing.T) {
 		require.JSONEq(t, `{"channel":"room:x","unsubscribe":{"code":2000,"reason":"permission denied"}}`, c.push())
 	})
 
+	t.Run("R3 a rule that panics when it is asked again ends the connection alone", func(t *testing.T) {
+		g, share := &gate{grant: everything}, realtime.NewMemoryBroker(nil)
+		one := gated(t, g, func(o *realtime.Options) { o.Broker = share })
+		other := gated(t, g, func(o *realtime.Options) { o.Broker = share })
+		a, b, bob := other.join("ann/s1"), other.join("ann/s2"), other.join("bob/s3")
+		for _, c := range []*client{a, b} {
+			c.call(`"subscribe":{"channel":"room:x"}`)
+		}
+		g.mu.Lock()
+		g.hook = func(int) { panic("host") }
+		g.mu.Unlock()
+		require.NoError(t, one.Reauthorize(t.Context(), "ann"))
+		require.Equal(t, 1011, a.code())
+		require.Equal(t, 1011, b.code())
+		require.Contains(t, bob.call(`"rpc":{"method":"echo"}`), "rpc")
+	})
+
+	t.Run("R3 a rule that has no answer in time: no connection keeps its right", func(t *testing.T) {
+		g, share := &gate{grant: everything}, realtime.NewMemoryBroker(nil)
+		one := gated(t, g, func(o *realtime.Options) { o.Broker = share })
+		other := gated(t, g, func(o *realtime.Options) { o.Broker, o.CommandTimeout = share, time.Second })
+		var all []*client
+		for i := range 3 {
+			c := other.join(fmt.Sprintf("ann/s%d", i))
+			c.call(`"subscribe":{"channel":"room:x"}`)
+			all = append(all, c)
+		}
+		g.set(realtime.Grant{}, context.DeadlineExceeded)
+		g.mu.Lock()
+		g.hook = func(n int) {
+			if n == 4 { // the first that is asked again
+				time.Sleep(1500 * time.Millisecond)
+			}
+		}
+		g.mu.Unlock()
+		require.NoError(t, one.Reauthorize(t.Context(), "ann"))
+		for _, c := range all {
+			for {
+				if p := c.push(); strings.Contains(p, `"unsubscribe"`) {
+					require.Contains(t, p, `"code":2500`)
+					break
+				}
+			}
+		}
+	})
+
+	t.Run("data that SendUser would refuse is not sent on", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b, _, one, _ := two(t)
+			c := one.join("ann/s1")
+			for _, data := range []string{``, `,"data":"` + strings.Repeat("x", 600<<10) + `"`, `,"data":` + strings.Repeat("[", 600) + strings.Repeat("]", 600)} {
+				require.NoError(t, b.Broadcast(t.Context(), []byte(`{"node":"other","op":"send","user":"ann"`+data+`}`)))
+			}
+			require.NoError(t, b.Broadcast(t.Context(), []byte("{\"node\":\"other\",\"op\":\"send\",\"user\":\"ann\",\"data\":[1,\n2]}")))
+			require.JSONEq(t, `{"message":{"data":[1,2]}}`, c.push())
+			synctest.Wait()
+			require.Empty(t, c.in)
+			require.True(t, c.live())
+		})
+	})
+
 	t.Run("what is no message, or none of this version, is ignored", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			b, _, one, other := two(t)

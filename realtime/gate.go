@@ -113,9 +113,7 @@ func (c *conn) apply(ctx context.Context, s *subscription, grant Grant) {
 	silent := !grant.JoinLeave && s.silence()
 	s.mu.Unlock()
 	if left {
-		if err := c.hub.presence.Leave(ctx, c.hub.node, s.channel, c.id); err != nil {
-			c.hub.o.Logger.Warn("realtime: presence", "error", err)
-		}
+		c.hub.leavePresence(ctx, s)
 	}
 	if silent {
 		c.hub.announce(ctx, s, EventLeave)

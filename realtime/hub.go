@@ -36,6 +36,7 @@ type Hub struct {
 	wheel  wheel
 	watch  watch
 	push   push
+	ghosts ghosts
 	topics [64]topicShard
 
 	// signals are channels on which a reader waits for its command: the hub's
@@ -133,6 +134,9 @@ func (h *Hub) beat() {
 	for {
 		ctx, cancel := context.WithTimeout(h.ctx, presenceBeat)
 		err := h.presence.Beat(ctx, h.node, 3*presenceBeat)
+		if err == nil {
+			err = h.expel(ctx)
+		}
 		cancel()
 		if err != nil && h.ctx.Err() == nil {
 			h.o.Logger.Warn("realtime: presence", "error", err)

@@ -27,6 +27,7 @@ type hooked struct {
 	enter   func() error // after it has entered
 	before  func()       // before it enters
 	leave   func()
+	leaving func(ctx context.Context) error // in place of leaving
 }
 
 func (b *hooked) Attach(h realtime.Handler) (realtime.Link, error) {
@@ -55,6 +56,11 @@ func (b *hooked) Enter(ctx context.Context, node, channel string, c realtime.Cli
 func (b *hooked) Leave(ctx context.Context, node, channel, client string) error {
 	if b.leave != nil {
 		b.leave()
+	}
+	if b.leaving != nil {
+		if err := b.leaving(ctx); err != nil {
+			return err
+		}
 	}
 	return b.MemoryBroker.Leave(ctx, node, channel, client)
 }
@@ -184,6 +190,94 @@ func TestR10_AQuickReconnectDoesNotFlap(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Its node lives and beats, so what a store that was down still lists would stay.
+func TestR10_AStoreThatWasDownKeepsNoGhosts(t *testing.T) {
+	clients := func(c *client) string {
+		c.t.Helper()
+		return field(c.call(`"presence_stats":{"channel":"room:x"}`)["presence_stats"], "num_clients")
+	}
+	outage := func(t *testing.T) (down *atomic.Bool, s *site, ann, bob *client) {
+		down = &atomic.Bool{}
+		b := &hooked{MemoryBroker: realtime.NewMemoryBroker(nil), leaving: func(context.Context) error {
+			if down.Load() {
+				return errors.New("the store is down")
+			}
+			return nil
+		}}
+		w := &world{}
+		s = inBubble(t, w, w, func(o *realtime.Options) { o.Broker = b })
+		ann, bob = s.join("ann/s1"), s.join("bob/s2")
+		ann.subscribe("room:x", "")
+		return down, s, ann, bob
+	}
+	t.Run("R10 who left meanwhile is gone after the next beat", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			down, _, ann, bob := outage(t)
+			down.Store(true)
+			_ = ann.ws.CloseNow()
+			time.Sleep(15 * time.Second)
+			require.Equal(t, "1", clients(bob))
+			down.Store(false)
+			time.Sleep(10 * time.Second)
+			require.Equal(t, "0", clients(bob))
+		})
+	})
+	t.Run("R10 who came back meanwhile stays", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			down, _, ann, bob := outage(t)
+			down.Store(true)
+			ann.call(`"unsubscribe":{"channel":"room:x"}`)
+			ann.subscribe("room:x", "")
+			down.Store(false)
+			time.Sleep(30 * time.Second)
+			require.Equal(t, "1", clients(bob))
+		})
+	})
+	t.Run("R10 one that fails again is not in the others' way", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			var calls, failed atomic.Int64
+			b := &hooked{MemoryBroker: realtime.NewMemoryBroker(nil), leaving: func(context.Context) error {
+				if n := calls.Add(1); n <= 32 || n%2 == 0 {
+					failed.Add(1)
+					return errors.New("the store is down")
+				}
+				return nil
+			}}
+			w := &world{}
+			s := inBubble(t, w, w, func(o *realtime.Options) { o.Broker = b })
+			c := s.join("ann/s1")
+			for i := range 32 {
+				c.subscribe(fmt.Sprintf("room:%d", i), "")
+			}
+			_ = c.ws.CloseNow()
+			time.Sleep(80 * time.Second)
+			require.Greater(t, failed.Load(), int64(32))
+			for i := range 32 {
+				clients, _, err := b.Stats(t.Context(), fmt.Sprintf("room:%d", i))
+				require.NoError(t, err)
+				require.Zero(t, clients)
+			}
+		})
+	})
+	t.Run("R11 a store that hangs delays Close by one timeout, not by one a channel", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b := &hooked{MemoryBroker: realtime.NewMemoryBroker(nil), leaving: func(ctx context.Context) error {
+				<-ctx.Done()
+				return ctx.Err()
+			}}
+			w := &world{}
+			s := inBubble(t, w, w, func(o *realtime.Options) { o.Broker = b })
+			c := s.join("ann/s1")
+			for i := range 20 {
+				c.subscribe(fmt.Sprintf("room:%d", i), "")
+			}
+			start := time.Now()
+			require.NoError(t, s.Close())
+			require.Less(t, time.Since(start), 10*time.Second)
+		})
+	})
 }
 
 func TestR8_GapsAreToldOnce(t *testing.T) {

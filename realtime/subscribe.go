@@ -152,6 +152,7 @@ func (c *conn) enterPresence(ctx context.Context, s *subscription, grant Grant) 
 	// Noted before, as one that fails may have had its effect, and after, as a
 	// close may have left before this entered: whoever ends it now leaves again.
 	s.noteEntered()
+	c.hub.ghosts.forget(ghost{s.channel, c.id})
 	err := c.hub.presence.Enter(ctx, c.hub.node, s.channel, *c.info, 3*presenceBeat)
 	s.noteEntered()
 	if err != nil {

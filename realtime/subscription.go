@@ -178,7 +178,9 @@ func (s *subscription) silence() bool {
 func (h *Hub) leave(s *subscription) {
 	s.end()
 	h.exit(s)
-	h.vanish(s)
+	ctx, cancel := context.WithTimeout(context.Background(), cleanupTimeout)
+	defer cancel()
+	h.vanish(ctx, s)
 }
 
 // leaveAll undoes the subscriptions of a connection. Of one whose client may be
@@ -197,23 +199,19 @@ func (h *Hub) leaveAll(subs map[string]*subscription, back bool) {
 		case <-h.ctx.Done():
 		}
 	}
+	// One time for all: a broker that hangs must not delay Close by one for each.
+	ctx, cancel := context.WithTimeout(context.Background(), cleanupTimeout)
+	defer cancel()
 	for _, s := range subs {
-		h.vanish(s)
+		h.vanish(ctx, s)
 	}
 }
 
 // vanish takes a subscription that has ended out of what others see.
-func (h *Hub) vanish(s *subscription) {
+func (h *Hub) vanish(ctx context.Context, s *subscription) {
 	entered, announced := s.finish()
-	if !entered && !announced {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), cleanupTimeout)
-	defer cancel()
 	if entered {
-		if err := h.presence.Leave(ctx, h.node, s.channel, s.conn.id); err != nil {
-			h.o.Logger.Warn("realtime: presence", "error", err)
-		}
+		h.leavePresence(ctx, s)
 	}
 	if announced {
 		h.announce(ctx, s, EventLeave)

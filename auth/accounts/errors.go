@@ -25,7 +25,8 @@ var (
 	// ErrDisabled: the account is disabled. Only who proved to own it learns this.
 	ErrDisabled error = &pageError{text: "accounts: the account is disabled", status: http.StatusForbidden,
 		message: "This account is disabled."}
-	// ErrProviderLogout: the provider signed the user out while they signed in here.
+	// ErrProviderLogout: the provider signed the user out while they signed in here, or
+	// their sign-in took so long that nobody can tell.
 	ErrProviderLogout error = &pageError{text: "accounts: the provider signed the user out during the sign-in", status: http.StatusForbidden,
 		message: "You were signed out at the provider in the meantime. Please sign in again."}
 	// ErrSignInOtherwise: a provider's user has the address of an account that

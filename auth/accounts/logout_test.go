@@ -2,6 +2,7 @@ package accounts_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -211,6 +212,27 @@ func TestO12_ALogoutDuringASignIn(t *testing.T) {
 			})
 		}
 	}
+	for _, wrapped := range []bool{false, true} {
+		within := func(o *worldOptions) { o.wrapped = wrapped }
+		t.Run(fmt.Sprint("O12 no cookie is sent, Handler around: ", wrapped), func(t *testing.T) {
+			w, op, _ := logoutWorld(t, "s1", within)
+			w.store.onCreate = func() { tell(t, op, 200, "", "s1") }
+			b := w.browser()
+			a := b.signIn(t, "/auth/dev/login")
+			require.Equal(t, 403, a.StatusCode, a.body)
+			require.Nil(t, b.cookie())
+		})
+		t.Run(fmt.Sprint("O12 nor of a session that could not be ended, Handler around: ", wrapped), func(t *testing.T) {
+			w, _, once := logoutWorld(t, "s1", within)
+			w.store.onCreate = func() { once.down.Store(true); w.store.down.Store(true) }
+			b := w.browser()
+			a := b.signIn(t, "/auth/dev/login")
+			w.store.down.Store(false)
+			require.Equal(t, 503, a.StatusCode, a.body)
+			require.Nil(t, b.cookie())
+			require.Equal(t, 401, b.me().StatusCode)
+		})
+	}
 	t.Run("O12 tokens", func(t *testing.T) {
 		w, op, _ := logoutWorld(t, "")
 		in, err := w.service.LoginWith(t.Context(), oidc.Profile{Issuer: op.Issuer(), Subject: "al", SID: "s1"}, accounts.Client{})
@@ -232,6 +254,19 @@ func TestO12_ALogoutDuringASignIn(t *testing.T) {
 		network.f = nil
 		b.signIn(t, "/auth/dev/login")
 		require.Equal(t, 200, b.me().StatusCode)
+	})
+	t.Run("O12 a sign-in older than what is noted", func(t *testing.T) {
+		w, op, _ := logoutWorld(t, "")
+		p := oidc.Profile{Issuer: op.Issuer(), Subject: "al", SID: "s1", Received: time.Now().Add(-15 * time.Minute)}
+		in, err := w.service.LoginWith(t.Context(), p, accounts.Client{})
+		require.NoError(t, err)
+		_, err = in.Tokens(t.Context())
+		require.ErrorIs(t, err, accounts.ErrProviderLogout, "nobody could tell any more")
+		p.Received = time.Now().Add(-10 * time.Minute)
+		in, err = w.service.LoginWith(t.Context(), p, accounts.Client{})
+		require.NoError(t, err)
+		_, err = in.Tokens(t.Context())
+		require.NoError(t, err)
 	})
 	t.Run("O12 at another provider", func(t *testing.T) {
 		w, op, _ := logoutWorld(t, "")

@@ -34,7 +34,10 @@ func (in *SignIn) Cookie(w http.ResponseWriter, r *http.Request) (Session, error
 		return sess, err
 	})
 	if err != nil && begun {
-		in.s.sessions.ClearCookie(w)
+		// Within the manager's Handler the cookie is still to be set: whoever got
+		// it would be signed in if the session could not be ended before, which is
+		// what err says then.
+		_ = in.s.sessions.Logout(w, r)
 	}
 	return sess, err
 }
