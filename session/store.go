@@ -131,10 +131,10 @@ func (*cursorLostError) CursorLost() bool { return true }
 //   - T1. Touch moves Seen and IdleExpires forwards, never backwards, IdleExpires never past Expires, and nothing else (not Rev either).
 //   - T2. Touch of what is not there is a no-op without an error.
 //   - E1. End, EndUser and EndOrigin remove records and append them to the log in one step; what they removed never comes back.
-//   - E2. EndUser ends all sessions of the user but exceptID (empty: none is spared) and raises the user's epoch even when there are none.
+//   - E2. EndUser ends all sessions of the user but exceptID (empty: none is spared) and raises the user's epoch even when there are none. Those that nobody has signed in to are no user's.
 //   - E3. A user's Epoch never returns to a value it had while a sign-in could still hold it (an hour).
 //   - E4. EndOrigin ends every session whose Origin has o.Issuer and, of o.Subject and o.SID, those that are not empty, in O(those); without an issuer or with neither of the two it is an error and ends nothing.
-//   - I1. ListUser returns the user's records, in O(those), newest first.
+//   - I1. ListUser returns the user's records, in O(those), newest first, and none for the empty user.
 //   - W1. EndedSince("") returns no sessions and the cursor of now. Any later cursor returns what ended after it, oldest first, each once, at most limit; nothing that ended is skipped, whatever ended concurrently.
 //   - W2. A cursor older than the log is ErrCursorLost, and so is a text that is no cursor of this store. The log reaches back at least 15 minutes and survives a restart where records do.
 //   - R1. Reap ends at most limit records whose IdleExpires or Expires is not after now, with ReasonExpired, and forgets what the log no longer needs to keep.

@@ -21,10 +21,10 @@ var storeRules = []rule{
 	{"T1", "Touch moves Seen and IdleExpires forwards, never backwards, IdleExpires never past Expires, and nothing else (not Rev either).", checkT1},
 	{"T2", "Touch of what is not there is a no-op without an error.", checkT2},
 	{"E1", "End, EndUser and EndOrigin remove records and append them to the log in one step; what they removed never comes back.", checkE1},
-	{"E2", "EndUser ends all sessions of the user but exceptID (empty: none is spared) and raises the user's epoch even when there are none.", checkE2},
+	{"E2", "EndUser ends all sessions of the user but exceptID (empty: none is spared) and raises the user's epoch even when there are none. Those that nobody has signed in to are no user's.", checkE2},
 	{"E3", "A user's Epoch never returns to a value it had while a sign-in could still hold it (an hour).", checkE3},
 	{"E4", "EndOrigin ends every session whose Origin has o.Issuer and, of o.Subject and o.SID, those that are not empty, in O(those); without an issuer or with neither of the two it is an error and ends nothing.", checkE4},
-	{"I1", "ListUser returns the user's records, in O(those), newest first.", checkI1},
+	{"I1", "ListUser returns the user's records, in O(those), newest first, and none for the empty user.", checkI1},
 	{"W1", "EndedSince(\"\") returns no sessions and the cursor of now. Any later cursor returns what ended after it, oldest first, each once, at most limit; nothing that ended is skipped, whatever ended concurrently.", checkW1},
 	{"W2", "A cursor older than the log is ErrCursorLost, and so is a text that is no cursor of this store. The log reaches back at least 15 minutes and survives a restart where records do.", checkW2},
 	{"R1", "Reap ends at most limit records whose IdleExpires or Expires is not after now, with ReasonExpired, and forgets what the log no longer needs to keep.", checkR1},
@@ -303,9 +303,12 @@ func checkE2(r *run) {
 	r.must(len(ended) == 0, "EndUser of a user without sessions returns %d", len(ended))
 	r.must(mustEpoch(r, "nobody") != before, "EndUser of a user without sessions does not raise the epoch")
 	anonymous := r.create("")
-	_, err = r.store.EndUser(r.ctx, "u1", "", session.ReasonRevoked, at)
-	r.ok(err)
-	r.same(anonymous)
+	for _, user := range []string{"u1", ""} {
+		ended, err = r.store.EndUser(r.ctx, user, "", session.ReasonRevoked, at)
+		r.ok(err)
+		r.must(len(ended) == 0, "EndUser of %q ends an anonymous session", user)
+		r.same(anonymous)
+	}
 }
 
 func checkE3(r *run) {
@@ -339,9 +342,11 @@ func checkI1(r *run) {
 		d := difference(rec, r.load(rec.Key))
 		r.must(d == "", "ListUser: %s differs from what Load returns", d)
 	}
-	list, err = r.store.ListUser(r.ctx, "nobody")
-	r.ok(err)
-	r.must(len(list) == 0, "ListUser of nobody returns %d records", len(list))
+	for _, user := range []string{"nobody", ""} {
+		list, err = r.store.ListUser(r.ctx, user)
+		r.ok(err)
+		r.must(len(list) == 0, "ListUser of %q returns %d records", user, len(list))
+	}
 }
 
 func checkW1(r *run) {

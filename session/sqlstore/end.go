@@ -60,6 +60,9 @@ func (s *Store) EndUser(ctx context.Context, userID, exceptID string, reason ses
 		if _, err := tx.Exec(ctx, moveHead, seq); err != nil {
 			return err
 		}
+		if userID == "" { // sessions that nobody has signed in to are no user's
+			return nil
+		}
 		ended, err = s.end(ctx, tx, seq, s.ending.user, seq, string(reason), micros(at), userID, exceptID)
 		return err
 	})

@@ -125,6 +125,9 @@ func (s *Store) one(ctx context.Context, op, query string, arg any) (session.Rec
 
 // ListUser implements [session.Store].
 func (s *Store) ListUser(ctx context.Context, userID string) ([]session.Record, error) {
+	if userID == "" {
+		return nil, nil // sessions that nobody has signed in to are no user's
+	}
 	var list []session.Record
 	err := s.db.Rows(ctx, "list", sessionsOfUser, []any{userID},
 		func() { list = nil },
