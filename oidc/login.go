@@ -56,6 +56,11 @@ type Options struct {
 	// one there). Until then the ID token rests sealed in a cookie for that page
 	// alone. Defaults to none: these pages are 404.
 	SignOut func(http.ResponseWriter, *http.Request) error
+	// SignedIn returns the provider's issuer and subject that a request's session
+	// began with, both empty for none or another way of signing in. The ID token is
+	// sent along to the provider only when it is theirs: in a browser that several
+	// people use, it may be of who was there before. Defaults to not asking.
+	SignedIn func(*http.Request) (issuer, subject string)
 	// CheckOrigin refuses a sign-out that another site's page posts, as
 	// session.CSRF.Check does. Defaults to taking an Origin only when it is
 	// BaseURL's.
@@ -96,6 +101,7 @@ type Login struct {
 	metadata *source[*metadata]
 
 	signOut     func(http.ResponseWriter, *http.Request) error // nil: no logout page
+	signedIn    func(*http.Request) (issuer, subject string)   // nil: not asked
 	checkOrigin func(*http.Request) error
 	hints       *hints
 	signedOut   http.HandlerFunc
@@ -138,7 +144,7 @@ func NewLogin(p *Provider, then LoginFunc, at BaseURL, o *Options) (*Login, erro
 		origin: originOf(base),
 		client: guardedClient(o.Client),
 
-		signOut: o.SignOut, checkOrigin: o.CheckOrigin, signedOut: o.SignedOutPage,
+		signOut: o.SignOut, signedIn: o.SignedIn, checkOrigin: o.CheckOrigin, signedOut: o.SignedOutPage,
 		onLogout: o.OnLogout, once: o.Once,
 
 		page: o.ErrorPage,

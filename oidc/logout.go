@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gatewire/gatewire/internal/seal"
@@ -45,6 +46,9 @@ func (l *Login) serveLogout(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	hint := l.hints.read(r)
+	if l.signedIn != nil && !l.tokenOf(hint, r) {
+		hint = ""
+	}
 	if err := l.signOut(w, r); err != nil {
 		l.failPage(w, r, "Sign-out failed", "", &failure{status: http.StatusServiceUnavailable, message: messageSignedIn, reason: err, retryAfter: 5 * time.Second})
 		return
@@ -52,6 +56,26 @@ func (l *Login) serveLogout(w http.ResponseWriter, r *http.Request) {
 	l.hints.forget(w)
 	w.Header().Set("Location", l.logoutTarget(r, hint))
 	w.WriteHeader(http.StatusSeeOther)
+}
+
+// tokenOf reports whether an ID token, which was verified when it was sealed, is
+// that of whom the request is signed in as.
+func (l *Login) tokenOf(raw string, r *http.Request) bool {
+	issuer, subject := l.signedIn(r)
+	parts := strings.Split(raw, ".")
+	if subject == "" || issuer != l.provider.Issuer || len(parts) != 3 {
+		return false
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		return false
+	}
+	c, err := parseObject(payload)
+	if err != nil {
+		return false
+	}
+	sub, ok := c.text("sub")
+	return ok && sub == subject
 }
 
 // logoutTarget is the provider's page, or ours when the provider has none or

@@ -202,7 +202,7 @@ func (s *Service) addProviders(o *Options) error {
 		seen[p.Name] = true
 		login, err := oidc.NewLogin(p, s.signInWith, oidc.BaseURL(s.base+"/auth/"+p.Name), &oidc.Options{
 			Keys: o.SealingKeys, Client: o.ProviderClient, ErrorPage: o.ErrorPage, Logger: s.log,
-			SignOut: s.Logout, CheckOrigin: s.origins.Check, SignedOutPage: o.SignedOutPage,
+			SignOut: s.Logout, SignedIn: s.signedIn, CheckOrigin: s.origins.Check, SignedOutPage: o.SignedOutPage,
 			OnLogout: s.ProviderLogout, Once: s.once,
 		})
 		if err != nil {

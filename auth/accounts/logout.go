@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"net/http"
 	"strings"
 	"time"
 
@@ -80,6 +81,17 @@ func (s *Service) outlived(ctx context.Context, o session.Origin, began time.Tim
 		}
 	}
 	return false, nil
+}
+
+// signedIn is whom a request's session began with at a provider. Where nobody can
+// tell, nobody is sent an ID token.
+func (s *Service) signedIn(r *http.Request) (issuer, subject string) {
+	sess, err := s.sessions.Authenticate(r)
+	if err != nil {
+		return "", ""
+	}
+	o := sess.Origin()
+	return o.Issuer, o.Subject
 }
 
 // metadataWait is how long the answer to where one can sign out waits for a

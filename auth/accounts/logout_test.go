@@ -356,6 +356,15 @@ func TestO13_WhoeverSignsOut(t *testing.T) {
 		require.False(t, hint(b.do("POST", "/auth/dev/logout", nil)))
 		require.Equal(t, 401, b.me().StatusCode)
 	})
+	t.Run("O13 after somebody else", func(t *testing.T) {
+		b, other := w.browser(), w.browser()
+		b.signIn(t, "/auth/dev/login")
+		other.signIn(t, "/auth/dev/login")
+		require.Equal(t, 204, other.do("POST", "/auth/logout/all", nil).StatusCode)
+		require.Equal(t, 401, b.me().StatusCode, "ended from elsewhere: the cookie with the ID token is left")
+		b.register("next@example.org")
+		require.False(t, hint(b.do("POST", "/auth/dev/logout", nil)), "the ID token of who was here before")
+	})
 	t.Run("O13 other origins", func(t *testing.T) {
 		b := w.browser()
 		b.signIn(t, "/auth/dev/login")
