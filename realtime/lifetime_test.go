@@ -48,6 +48,7 @@ func TestR11_Liveness(t *testing.T) {
 			w := &world{}
 			s := inBubble(t, w, w, nil)
 			s.stall("room:x") // reads nothing, answers nothing, closes nothing
+			synctest.Wait()   // it has been announced
 			watcher := s.join("bob/s2")
 			watcher.subscribe("room:x", "")
 			watcher.push()
