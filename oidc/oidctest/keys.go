@@ -136,12 +136,17 @@ func (p *Provider) serveKeys(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]any{"keys": all})
 }
 
-// signFault replaces the signature.
-func (p *Provider) signFault(f Fault, key *signingKey, header map[string]any, claims []byte) (string, error) {
+// sign makes a token of a draft. A fault replaces the signature.
+func (p *Provider) sign(f Fault, key *signingKey, d *draft) (string, error) {
+	claims, err := json.Marshal(d.claims)
+	if err != nil {
+		return "", err
+	}
+	claims = append(claims[:len(claims)-1], d.extra+"}"...)
 	signature := func(data []byte) ([]byte, error) { return key.sign(data) }
 	switch f {
 	case AlgNone:
-		header["alg"] = "none"
+		d.header["alg"] = "none"
 		signature = func([]byte) ([]byte, error) { return nil, nil }
 	case HMACSecret, HMACPublicKey:
 		secret := []byte(p.o.ClientSecret)
@@ -152,7 +157,7 @@ func (p *Provider) signFault(f Fault, key *signingKey, header map[string]any, cl
 			}
 			secret = der
 		}
-		header["alg"] = "HS256"
+		d.header["alg"] = "HS256"
 		signature = func(data []byte) ([]byte, error) {
 			mac := hmac.New(sha256.New, secret)
 			mac.Write(data)
@@ -171,10 +176,10 @@ func (p *Provider) signFault(f Fault, key *signingKey, header map[string]any, cl
 		if err != nil {
 			return "", err
 		}
-		header["kid"] = other.kid
+		d.header["kid"] = other.kid
 		signature = other.sign
 	}
-	h, err := json.Marshal(header)
+	h, err := json.Marshal(d.header)
 	if err != nil {
 		return "", err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"html/template"
@@ -141,12 +140,7 @@ func (p *Provider) LogoutToken(l Logout) (string, error) {
 			sign = logoutSignFaults[f]
 		}
 	}
-	payload, err := json.Marshal(d.claims)
-	if err != nil {
-		return "", err
-	}
-	payload = append(payload[:len(payload)-1], d.extra+"}"...)
-	raw, err := p.signFault(sign, key, d.header, payload)
+	raw, err := p.sign(sign, key, d)
 	if err == nil {
 		p.mu.Lock()
 		p.lastLogout = raw

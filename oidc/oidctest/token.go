@@ -181,12 +181,7 @@ func (p *Provider) idToken(g *grant, access string) (string, error) {
 			signFault = f
 		}
 	}
-	payload, err := json.Marshal(d.claims)
-	if err != nil {
-		return "", err
-	}
-	payload = append(payload[:len(payload)-1], d.extra+"}"...)
-	raw, err := p.signFault(signFault, key, d.header, payload)
+	raw, err := p.sign(signFault, key, d)
 	if err == nil {
 		p.remember(g, raw)
 	}
