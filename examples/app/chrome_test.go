@@ -18,10 +18,12 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatewire/gatewire/internal/child"
 )
 
 // tool finds a program by the path in env, else by one of names in PATH. Where
-// there is none the test is skipped, or fails when GATEWIRE_REQUIRE_TOOLS is 1.
+// there is none the test is skipped, or fails under make test.
 func tool(t *testing.T, env string, names ...string) string {
 	t.Helper()
 	if env != "" && os.Getenv(env) != "" {
@@ -32,11 +34,7 @@ func tool(t *testing.T, env string, names ...string) string {
 			return path
 		}
 	}
-	message := "not installed: " + strings.Join(names, " or ")
-	if os.Getenv("GATEWIRE_REQUIRE_TOOLS") == "1" {
-		t.Fatal(message)
-	}
-	t.Skip(message)
+	child.Require(t, child.Missing("not installed: "+strings.Join(names, " or ")))
 	return ""
 }
 

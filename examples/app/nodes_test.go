@@ -2,12 +2,10 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
 	"net/http"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +14,7 @@ import (
 	"github.com/coder/websocket"
 	"github.com/stretchr/testify/require"
 
+	"github.com/gatewire/gatewire/internal/child"
 	"github.com/gatewire/gatewire/internal/pgtest"
 	"github.com/gatewire/gatewire/internal/redistest"
 )
@@ -36,10 +35,7 @@ type nodes struct {
 func startRedis(t *testing.T, config ...string) *redistest.Server {
 	t.Helper()
 	server, err := redistest.Start(config...)
-	if errors.Is(err, redistest.ErrMissing) && os.Getenv("GATEWIRE_REQUIRE_TOOLS") != "1" {
-		t.Skip(err)
-	}
-	require.NoError(t, err)
+	child.Require(t, err)
 	t.Cleanup(func() { _ = server.Close() })
 	return server
 }

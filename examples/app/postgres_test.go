@@ -3,10 +3,8 @@ package main
 import (
 	"bytes"
 	"encoding/base64"
-	"errors"
 	"net/http"
 	"net/url"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -15,20 +13,18 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/gatewire/gatewire/internal/child"
 	"github.com/gatewire/gatewire/internal/pgtest"
 )
 
 var secretKeys = "SECRET_KEYS=k1:" + base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{7}, 32))
 
 // postgres starts a server for this test. Without PostgreSQL it skips the
-// test, or fails it when GATEWIRE_REQUIRE_TOOLS is 1.
+// test, or fails it under make test.
 func postgres(t *testing.T) *pgtest.Server {
 	t.Helper()
 	server, err := pgtest.Start()
-	if errors.Is(err, pgtest.ErrMissing) && os.Getenv("GATEWIRE_REQUIRE_TOOLS") != "1" {
-		t.Skip(err)
-	}
-	require.NoError(t, err)
+	child.Require(t, err)
 	t.Cleanup(func() { _ = server.Close() })
 	return server
 }

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -15,6 +13,7 @@ import (
 	"github.com/coder/websocket"
 	"github.com/stretchr/testify/require"
 
+	"github.com/gatewire/gatewire/internal/child"
 	"github.com/gatewire/gatewire/internal/redistest"
 )
 
@@ -107,10 +106,7 @@ func TestR8_OneRoomOnTwoNodes(t *testing.T) {
 	t.Run("one Redis", func(t *testing.T) { oneRoom(t, startNodes(t, startRedis(t))) })
 	t.Run("Redis Cluster", func(t *testing.T) {
 		cluster, err := redistest.StartCluster()
-		if errors.Is(err, redistest.ErrMissing) && os.Getenv("GATEWIRE_REQUIRE_TOOLS") != "1" {
-			t.Skip(err)
-		}
-		require.NoError(t, err)
+		child.Require(t, err)
 		t.Cleanup(func() { _ = cluster.Close() })
 		at := cluster.Addrs()
 		oneRoom(t, startNodes(t, nil, "REDIS_URL=redis://"+at[0]+"?addr="+at[1]+"&addr="+at[2]))

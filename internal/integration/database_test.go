@@ -3,7 +3,6 @@ package integration_test
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"net/url"
 	"os"
 	"strconv"
@@ -15,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/stretchr/testify/require"
 
+	"github.com/gatewire/gatewire/internal/child"
 	"github.com/gatewire/gatewire/internal/pgtest"
 	sessionsql "github.com/gatewire/gatewire/session/sqlstore"
 )
@@ -92,7 +92,7 @@ func stopServers() {
 func ownServer(t testing.TB) *pgtest.Server {
 	t.Helper()
 	server, err := onlyServer()
-	skipWithout(t, err)
+	child.Require(t, err)
 	return server
 }
 
@@ -105,14 +105,6 @@ func postgresDSN(t testing.TB) string {
 		given = ownServer(t).URL()
 	}
 	return newSchema(t, given)
-}
-
-func skipWithout(t testing.TB, err error) {
-	t.Helper()
-	if errors.Is(err, pgtest.ErrMissing) && os.Getenv("GATEWIRE_REQUIRE_TOOLS") != "1" {
-		t.Skip(err)
-	}
-	require.NoError(t, err)
 }
 
 func newSchema(t testing.TB, server string) string {

@@ -46,12 +46,12 @@ func TestChild(t *testing.T) {
 	}
 }
 
-type child struct {
+type childProcess struct {
 	cmd   *exec.Cmd
 	lines *bufio.Scanner
 }
 
-func startChild(t *testing.T, part, name, dsn string) *child {
+func startChild(t *testing.T, part, name, dsn string) *childProcess {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), childEnv+"="+part+" "+name+" "+dsn)
@@ -60,14 +60,14 @@ func startChild(t *testing.T, part, name, dsn string) *child {
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() { _ = cmd.Process.Kill() })
-	return &child{cmd, bufio.NewScanner(out)}
+	return &childProcess{cmd, bufio.NewScanner(out)}
 }
 
 // said says that something was acknowledged, in one write.
 func said(words ...string) { _, _ = os.Stdout.WriteString("ack " + strings.Join(words, " ") + "\n") }
 
 // next returns the next acknowledgement.
-func (c *child) next() (words []string, ok bool) {
+func (c *childProcess) next() (words []string, ok bool) {
 	for c.lines.Scan() {
 		if line, ok := strings.CutPrefix(c.lines.Text(), "ack "); ok {
 			return strings.Fields(line), true
@@ -244,7 +244,7 @@ func TestS5_ThreeProcessesOnOneDatabase(t *testing.T) {
 		cursor := cursorOf(t, s)
 
 		const processes = 3
-		var children []*child
+		var children []*childProcess
 		for i := range processes {
 			children = append(children, startChild(t, "count", fmt.Sprintf("p%d", i), dsn))
 		}

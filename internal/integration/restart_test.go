@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/gatewire/gatewire/internal/child"
 	"github.com/gatewire/gatewire/internal/pgtest"
 	"github.com/gatewire/gatewire/session"
 )
@@ -97,7 +98,7 @@ func (w *worker) answered(err error) bool {
 // the same pool goes on.
 func TestS25_PostgresRestartsUnderLoad(t *testing.T) {
 	server, err := pgtest.Start()
-	skipWithout(t, err)
+	child.Require(t, err)
 	t.Cleanup(func() { _ = server.Close() })
 	db := openDSN(t, server.URL())
 	s := sessionsOn(t, db)

@@ -21,7 +21,7 @@ import (
 )
 
 // ErrMissing means that this machine has no PostgreSQL to start.
-var ErrMissing = errors.New("pgtest: no PostgreSQL here: install it (Debian: apt-get install postgresql), or set POSTGRES_URL to a database that tests may write to")
+var ErrMissing error = child.Missing("pgtest: no PostgreSQL here: install it (Debian: apt-get install postgresql), or set POSTGRES_URL to a database that tests may write to")
 
 const owner = "gatewire"
 

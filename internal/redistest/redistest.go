@@ -19,7 +19,7 @@ import (
 )
 
 // ErrMissing means that this machine has no Redis to start.
-var ErrMissing = errors.New("redistest: no redis-server here: install it (Debian: apt-get install redis-server)")
+var ErrMissing error = child.Missing("redistest: no redis-server here: install it (Debian: apt-get install redis-server)")
 
 // Server is a Redis server. Its methods are for one goroutine.
 type Server struct {

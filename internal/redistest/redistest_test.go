@@ -1,23 +1,19 @@
 package redistest_test
 
 import (
-	"errors"
-	"os"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/gatewire/gatewire/internal/child"
 	"github.com/gatewire/gatewire/internal/redistest"
 )
 
 func start[S interface{ Close() error }](t *testing.T, begin func(...string) (S, error)) S {
 	t.Helper()
 	s, err := begin()
-	if errors.Is(err, redistest.ErrMissing) && os.Getenv("GATEWIRE_REQUIRE_TOOLS") == "" {
-		t.Skip(err)
-	}
-	require.NoError(t, err)
+	child.Require(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return s
 }

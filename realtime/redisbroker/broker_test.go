@@ -2,11 +2,9 @@ package redisbroker_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/gatewire/gatewire/internal/child"
 	"github.com/gatewire/gatewire/internal/redistest"
 	"github.com/gatewire/gatewire/realtime"
 	"github.com/gatewire/gatewire/realtime/realtimetest"
@@ -25,10 +24,7 @@ import (
 func start[S interface{ Close() error }](t testing.TB, begin func(...string) (S, error)) S {
 	t.Helper()
 	s, err := begin()
-	if errors.Is(err, redistest.ErrMissing) && os.Getenv("GATEWIRE_REQUIRE_TOOLS") == "" {
-		t.Skip(err)
-	}
-	require.NoError(t, err)
+	child.Require(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return s
 }

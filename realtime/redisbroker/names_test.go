@@ -1,14 +1,13 @@
 package redisbroker
 
 import (
-	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/gatewire/gatewire/internal/child"
 	"github.com/gatewire/gatewire/internal/redistest"
 	"github.com/gatewire/gatewire/realtime"
 )
@@ -16,10 +15,7 @@ import (
 // A cluster itself says into which slots our names fall.
 func TestSlots(t *testing.T) {
 	cluster, err := redistest.StartCluster()
-	if errors.Is(err, redistest.ErrMissing) && os.Getenv("GATEWIRE_REQUIRE_TOOLS") == "" {
-		t.Skip(err)
-	}
-	require.NoError(t, err)
+	child.Require(t, err)
 	t.Cleanup(func() { require.NoError(t, cluster.Close()) })
 	slot := func(name string) int {
 		text, err := cluster.Nodes[0].Do("CLUSTER", "KEYSLOT", name)

@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/gatewire/gatewire/internal/child"
 	"github.com/gatewire/gatewire/internal/redistest"
 	"github.com/gatewire/gatewire/session"
 	"github.com/gatewire/gatewire/session/redisstore"
@@ -81,7 +82,7 @@ func benchRecord(i int) session.Record {
 
 func benchmark(b *testing.B, f func(s *redisstore.Store, i int) error) {
 	addr, err := filled()
-	skipWithout(b, err)
+	child.Require(b, err)
 	s, err := redisstore.New(dial(b, addr), nil)
 	require.NoError(b, err)
 	var n atomic.Int64

@@ -18,6 +18,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/gatewire/gatewire/internal/child"
 	"github.com/gatewire/gatewire/internal/redistest"
 	"github.com/gatewire/gatewire/session"
 	"github.com/gatewire/gatewire/session/redisstore"
@@ -651,7 +652,7 @@ func TestS24_StalePrimaryAndReplica(t *testing.T) {
 // The node of a cluster that carries the store goes down and comes back.
 func TestS24_ClusterNodeKilled(t *testing.T) {
 	cluster, err := redistest.StartCluster()
-	skipWithout(t, err)
+	child.Require(t, err)
 	t.Cleanup(func() { _ = cluster.Close() })
 	c := redis.NewClusterClient(&redis.ClusterOptions{Addrs: cluster.Addrs(), ContextTimeoutEnabled: true})
 	t.Cleanup(func() { _ = c.Close() })

@@ -2,7 +2,6 @@ package redisstore_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -13,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/gatewire/gatewire/internal/child"
 	"github.com/gatewire/gatewire/internal/redistest"
 	"github.com/gatewire/gatewire/session"
 	"github.com/gatewire/gatewire/session/redisstore"
@@ -54,20 +54,11 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// skipWithout skips a test without Redis, or fails it under make test.
-func skipWithout(t testing.TB, err error) {
-	t.Helper()
-	if errors.Is(err, redistest.ErrMissing) && os.Getenv("GATEWIRE_REQUIRE_TOOLS") == "" {
-		t.Skip(err)
-	}
-	require.NoError(t, err)
-}
-
 // ownServer starts a server for this test alone.
 func ownServer(t testing.TB, config ...string) *redistest.Server {
 	t.Helper()
 	s, err := redistest.Start(config...)
-	skipWithout(t, err)
+	child.Require(t, err)
 	t.Cleanup(func() { _ = s.Close() })
 	return s
 }
@@ -92,14 +83,14 @@ func client(t testing.TB) redis.UniversalClient {
 		return c
 	}
 	s, err := sharedServer()
-	skipWithout(t, err)
+	child.Require(t, err)
 	return dial(t, s.Addr())
 }
 
 func clusterClient(t testing.TB) *redis.ClusterClient {
 	t.Helper()
 	s, err := sharedCluster()
-	skipWithout(t, err)
+	child.Require(t, err)
 	c := redis.NewClusterClient(&redis.ClusterOptions{Addrs: s.Addrs(), ContextTimeoutEnabled: true})
 	t.Cleanup(func() { _ = c.Close() })
 	return c
