@@ -109,9 +109,7 @@ func list(t *testing.T) []pkg {
 	}
 }
 
-// own returns the path below the module, and whether it is ours. The programs
-// under examples and the tests under internal/integration are modules of
-// their own, which nothing imports.
+// own returns the path below the module, and whether it is ours.
 func own(importPath string) (string, bool) {
 	if importPath == module {
 		return "", true
@@ -119,8 +117,12 @@ func own(importPath string) (string, bool) {
 	return strings.CutPrefix(importPath, module+"/")
 }
 
+// outsiders are modules of their own that are never tagged and that nothing
+// imports.
+var outsiders = []string{"examples", "internal/bench", "internal/integration"}
+
 func outside(rel string) bool {
-	return rel == "examples" || strings.HasPrefix(rel, "examples/") || rel == "internal/integration" || strings.HasPrefix(rel, "internal/integration/")
+	return slices.ContainsFunc(outsiders, func(dir string) bool { return rel == dir || strings.HasPrefix(rel, dir+"/") })
 }
 
 // adapterOf returns the adapter a package is in, "" for none.
