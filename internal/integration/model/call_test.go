@@ -125,7 +125,7 @@ func (w *world) startPoll(f *follower) {
 	f.busy = true
 	w.begin(&op{name: "poll", node: f.node}, func(o *op) {
 		defer func() { f.busy = false }()
-		ids, reasons, next, err := f.node.m.EndedSince(o.ctx, f.cursor)
+		ids, reasons, next, err := f.node.m.EndedReasons(o.ctx, f.cursor)
 		if lost := (interface{ CursorLost() bool })(nil); errors.As(err, &lost) {
 			*f = follower{node: f.node, busy: true}
 			return
@@ -158,10 +158,10 @@ func (w *world) startBeginToken(nd *node, a action) {
 			text = t.Reveal()
 			return s, err
 		})
-		if err != nil || o.killed || len(o.minted) == 0 {
+		t := o.given()
+		if err != nil || o.killed || t == nil {
 			return
 		}
-		t := o.minted[len(o.minted)-1]
 		t.text, w.texts[text] = text, t
 		w.devices = append(w.devices, &device{held: []string{text}})
 	})

@@ -50,6 +50,7 @@ type token struct {
 	until   int       // moment it was replaced; 0: it is the current one
 	rotated time.Time // when it came in place of the one before
 	by      *op
+	lost    bool // the store's answer was: its manager does not know that it is stored
 }
 
 type logged struct {
@@ -310,7 +311,7 @@ func (w *world) reap(o *op, now time.Time, limit int, ended []session.Ended) {
 	for _, e := range ended {
 		l := w.byID(e.ID)
 		if l == nil || l.deadline().After(now) || e.Reason != session.ReasonExpired || e.UserID != l.rec.UserID || !e.At.Equal(now) {
-			w.disagree("R1", "Reap ends what has not expired, or has ended: %+v", e)
+			w.disagree("R1", "Reap ends what has not expired, or has ended: %s", w.name(e.ID))
 			continue
 		}
 		w.finish(o, l, session.ReasonExpired, now)
@@ -395,6 +396,13 @@ func (w *world) epochIs(userID string, value uint64) {
 		}
 	}
 	w.epoch[userID] = append(held, epochHeld{value, w.clock.now()})
+}
+
+// forgot says whether the store has just forgotten an epoch of long ago. Who
+// signs in meanwhile is told ErrEpoch in vain, and may try again.
+func (w *world) forgot(userID string) bool {
+	held := w.epoch[userID]
+	return len(held) > 1 && w.clock.now().Sub(held[len(held)-2].since) >= time.Hour
 }
 
 func (w *world) epochNow(userID string) uint64 {

@@ -141,10 +141,14 @@ func (s *nodeStore) do(ctx context.Context, name string, f func(o *op) error) er
 		return errFault
 	}
 	o.w.moment++
+	minted := len(o.minted)
 	err := f(o)
 	switch v {
 	case failAfter:
 		o.faulty = true
+		for _, t := range o.minted[minted:] {
+			t.lost = true
+		}
 		return errFault
 	case cancelAfter:
 		o.kill()

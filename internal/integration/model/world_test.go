@@ -217,6 +217,7 @@ func (w *world) name(id string) string {
 // judge ends the run when something is broken.
 func (w *world) judge() {
 	if w.broken != "" {
+		loud.Store(true)
 		for _, line := range w.trace {
 			w.t.Log(line)
 		}
