@@ -52,7 +52,7 @@ func TestS3_S4_S5_S6_S7_S8_S22_S23_S27_J14_Model(t *testing.T) {
 // inMemory runs the model on a new store in a bubble.
 func inMemory(open func() session.Store, strict bool) func(*rapid.T) {
 	return func(t *rapid.T) {
-		rapid.SyncTest(t, func(t *rapid.T) { simulate(t, open(), true, strict) })
+		rapid.SyncTest(t, func(t *rapid.T) { simulate(t, open(), true, strict, nil) })
 	}
 }
 
@@ -62,7 +62,7 @@ func TestS24_S25_Model(t *testing.T) {
 			store := s.open(t)
 			runs(t, s.runs)
 			t.Cleanup(func() { t.Log(figures()) })
-			rapid.Check(t, func(t *rapid.T) { simulate(t, store, false, true) })
+			rapid.Check(t, func(t *rapid.T) { simulate(t, store, false, true, nil) })
 		})
 	}
 }

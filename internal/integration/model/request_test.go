@@ -485,7 +485,7 @@ func (o *op) login(s *served, rw http.ResponseWriter, r *http.Request, a action)
 			w.violate("S2", "%v signs in, and the token of s%d that it came with is good", o, t.life.n)
 		}
 	}
-	if certain != nil && certain != l && o.lives(certain) && (certain.rec.UserID == "" || certain.rec.UserID == a.user) && certain.by == o {
+	if certain != nil && certain != l && o.lives(certain) && (certain.rec.UserID == "" || certain.rec.UserID == a.user) && certain.by == o && certain.reason == session.ReasonReplaced {
 		w.violate("S2", "%v signs in, and s%d is not carried on", o, certain.n)
 	}
 	if l.rec.UserID == a.user {
@@ -608,9 +608,6 @@ func (o *op) mayEnd(l *life, reason session.Reason) string {
 			if t.life.ended != 0 && t.life.reason == session.ReasonEvicted && t.life.by == l.current().by && t.life.by != o && !t.life.rec.AuthTime.Equal(l.rec.AuthTime) {
 				return "two sign-ins at the same time end each other"
 			}
-		}
-		if len(o.w.ofUser(l.rec.UserID)) == 0 {
-			return "too many sessions, and none is left"
 		}
 		return ""
 	case reason == session.ReasonReused && o.kind == "refresh" && of(o.presented):
