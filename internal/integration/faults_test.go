@@ -39,7 +39,8 @@ var servers = map[string]func(t *testing.T) (server breakable, open func(addr st
 		server, err := pgtest.Start()
 		child.Require(t, err)
 		return server, func(addr string) session.Store {
-			return sessionsOn(t, openDSN(t, with(server.Via(addr), "connect_timeout", "2")))
+			// A transaction whose node has vanished keeps the head of the log.
+			return sessionsOn(t, openDSN(t, with(server.Via(addr), "idle_in_transaction_session_timeout", "2000")))
 		}
 	},
 	"Redis": func(t *testing.T) (breakable, func(string) session.Store) {

@@ -3,7 +3,6 @@ package sessionload_test
 import (
 	"context"
 	"errors"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -14,11 +13,11 @@ import (
 	"github.com/gatewire/gatewire/session"
 )
 
-func run(t *testing.T, store session.Store, o sessionload.Options) error {
+func run(t *testing.T, store session.Store, limit time.Duration) error {
 	t.Helper()
-	l, err := sessionload.Start(t.Context(), []session.Store{store, store}, o)
+	l, err := sessionload.Start(t.Context(), []session.Store{store, store}, sessionload.Options{Clients: 4})
 	require.NoError(t, err)
-	_, healed := l.Healed(20 * time.Second)
+	_, healed := l.Healed(limit)
 	t.Logf("%d requests, %d unanswered, the longest took %v", l.Requests(), l.Unanswered(), l.Longest())
 	err = l.Stop(t.Context())
 	if err == nil {
@@ -29,7 +28,7 @@ func run(t *testing.T, store session.Store, o sessionload.Options) error {
 }
 
 func TestAGoodStorePasses(t *testing.T) {
-	require.NoError(t, run(t, session.NewMemoryStore(nil), sessionload.Options{}))
+	require.NoError(t, run(t, session.NewMemoryStore(nil), 20*time.Second))
 }
 
 // broken is a store that does one thing wrong.
@@ -79,10 +78,10 @@ func (b *broken) EndedSince(ctx context.Context, cursor string, limit int) ([]se
 	return list, next, err
 }
 
-// Each mistake is found by the load, and by its name.
+// Each mistake of a store is found by the load, and by its name.
 func TestEachMistakeIsFound(t *testing.T) {
-	var n, stuck atomic.Int64
-	var once sync.Map
+	var n atomic.Int64
+	var slept atomic.Bool
 	for want, b := range map[string]*broken{
 		"lives, and is refused": {load: func(rec session.Record, found bool, err error) (session.Record, bool, error) {
 			return rec, found && n.Add(1)%7 != 0, err
@@ -91,48 +90,34 @@ func TestEachMistakeIsFound(t *testing.T) {
 			rec.Data = nil
 			return rec, found, err
 		}},
-		"is resurrected":                   {end: func() (bool, error) { return true, nil }},
-		"acknowledged, and it is there":    {endUser: func() ([]session.Ended, error) { return nil, nil }},
-		"is answered with 409":             {replace: func() error { return session.ErrEpoch }},
-		"was handled for":                  {replace: func() error { stuck.Add(1); time.Sleep(5 * time.Second); return errors.New("late") }},
-		"and in the log 0 times":           {log: func(l []session.Ended) []session.Ended { return l[:min(len(l), 1)] }},
-		"and in the log 2 times":           {log: func(l []session.Ended) []session.Ended { return append(l, l[:min(len(l), 1)]...) }},
-		"is good, and refused":             {},
-		"after the end of all faults":      {},
-		"is not there":                     {},
-		"a sign-out that failed leaves":    nil, // session_test has that
-		"is not answered":                  nil, // the limit of handling comes before
-		"a renewed session has no new sec": nil,
+		"is good, and refused": {load: func(rec session.Record, found bool, err error) (session.Record, bool, error) {
+			if rec.Kind == session.KindToken {
+				rec.Refresh.Secret = [32]byte{}
+			}
+			return rec, found, err
+		}},
+		"after the end of all faults": {load: func(rec session.Record, found bool, err error) (session.Record, bool, error) {
+			if !found && err == nil {
+				err = errors.New("lost")
+			}
+			return rec, found, err
+		}},
+		"was handled for": {replace: func() error {
+			if slept.CompareAndSwap(false, true) {
+				time.Sleep(5 * time.Second)
+			}
+			return errors.New("late")
+		}},
+		"is answered with 409":          {replace: func() error { return session.ErrEpoch }},
+		"acknowledged, and it is there": {end: func() (bool, error) { return true, nil }},
+		"is resurrected by /refresh":    {endUser: func() ([]session.Ended, error) { return nil, nil }},
+		"and in the log 0 times":        {log: func(l []session.Ended) []session.Ended { return l[:min(len(l), 1)] }},
+		"and in the log 2 times":        {log: func(l []session.Ended) []session.Ended { return append(l, l[:min(len(l), 1)]...) }},
 	} {
-		if b == nil {
-			continue
-		}
-		store := session.NewMemoryStore(nil)
-		b.Store = store
-		switch want {
-		case "is good, and refused": // a refresh that is lost each time
-			b.replace = nil
-			b.load = func(rec session.Record, found bool, err error) (session.Record, bool, error) {
-				if rec.Kind == session.KindToken {
-					rec.Refresh.Secret, rec.Refresh.Previous = [32]byte{}, [32]byte{}
-				}
-				return rec, found, err
-			}
-		case "after the end of all faults":
-			b.load = func(rec session.Record, found bool, err error) (session.Record, bool, error) {
-				if !found && err == nil {
-					if _, again := once.LoadOrStore("x", true); again {
-						err = errors.New("lost")
-					}
-				}
-				return rec, found, err
-			}
-		case "is not there":
-			b.endUser = func() ([]session.Ended, error) { return nil, nil }
-		}
+		b.Store = session.NewMemoryStore(nil)
 		t.Run(want, func(t *testing.T) {
-			err := run(t, b, sessionload.Options{Clients: 2})
-			require.ErrorContains(t, err, want)
+			t.Parallel()
+			require.ErrorContains(t, run(t, b, 2*time.Second), want)
 		})
 	}
 }
