@@ -152,7 +152,7 @@ func TestS25_ClockSteppedUnderLoad(t *testing.T) {
 		o := loaded()
 		o.Idle = 3 * time.Hour // longer than the step: see TestS25_ClockAnHourWrong
 		// A refresh repeated at a node an hour off is no repetition: nobody is to.
-		l, err := sessionload.Start(t.Context(), []session.Store{right, wrong}, sessionload.Options{Session: o, LogMayBeLost: true, Clients: 4})
+		l, err := sessionload.Start(t.Context(), []session.Store{right, wrong}, sessionload.Options{Session: o, LogMayBeLost: true, Clients: 4, Deadline: 20 * time.Second})
 		require.NoError(t, err)
 		for _, step := range []time.Duration{time.Hour, -time.Hour, 0} {
 			by.Store(int64(step))
