@@ -31,7 +31,7 @@ type MemoryOptions struct {
 	// it for the most users at once; a store that must take more than memory
 	// holds is a database.
 	//
-	// The log of ended sessions comes on top of it: up to a third of MaxBytes
+	// The log of ended sessions comes on top of it: up to two fifths of MaxBytes
 	// when MaxBytes/1024 sessions end in 20 minutes. When more do, the log
 	// reaches back less, and its readers get ErrCursorLost.
 	MaxBytes int64
