@@ -34,8 +34,8 @@ type run struct {
 	userID  string // who signs in
 	owner   string // who is signed in
 	endDown bool   // sessions can't be ended
-	begun   bool // something was done that begins the response
-	status  int  // that it begins with
+	begun   bool   // something was done that begins the response
+	status  int    // that it begins with
 	header  string
 	body    string
 	trailer bool // set after the response had begun
