@@ -1,0 +1,7 @@
+//go:build !unix
+
+package mysqltest
+
+import "os"
+
+var terminate = os.Interrupt

@@ -1,0 +1,7 @@
+//go:build unix
+
+package mysqltest
+
+import "syscall"
+
+const terminate = syscall.SIGTERM
