@@ -34,11 +34,18 @@ func bareDSN(file string) string {
 	return dsn
 }
 
-func newSessions(db *sql.DB) (*sessionsql.Store, error) {
-	if onPostgres(db) {
-		return sessionsql.New(db, sessionsql.PostgreSQL)
+func dialectOf(db *sql.DB) sessionsql.Dialect {
+	switch {
+	case onPostgres(db):
+		return sessionsql.PostgreSQL
+	case onMySQL(db):
+		return sessionsql.MySQL
 	}
-	return sessionsql.New(db, sessionsql.SQLite)
+	return sessionsql.SQLite
+}
+
+func newSessions(db *sql.DB) (*sessionsql.Store, error) {
+	return sessionsql.New(db, dialectOf(db))
 }
 
 func newAccounts(db *sql.DB) (*accountsql.Store, error) {
