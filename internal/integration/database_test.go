@@ -25,6 +25,12 @@ import (
 // kinds runs f for each kind of database; dsn makes an empty one. The rules do
 // not depend on the settings SQLite is opened with.
 func kinds(t *testing.T, f func(t *testing.T, dsn func(testing.TB) string)) {
+	accountKinds(t, f)
+	t.Run("MariaDB", func(t *testing.T) { f(t, mysqlDSN) })
+}
+
+// accountKinds is kinds for those that keep accounts too.
+func accountKinds(t *testing.T, f func(t *testing.T, dsn func(testing.TB) string)) {
 	t.Run("SQLite", func(t *testing.T) {
 		f(t, func(t testing.TB) string { return sessionsql.SQLiteDSN(sqliteFile(t)) })
 	})
@@ -32,7 +38,6 @@ func kinds(t *testing.T, f func(t *testing.T, dsn func(testing.TB) string)) {
 		f(t, func(t testing.TB) string { return bareDSN(sqliteFile(t)) })
 	})
 	t.Run("PostgreSQL", func(t *testing.T) { f(t, postgresDSN) })
-	t.Run("MariaDB", func(t *testing.T) { f(t, mysqlDSN) })
 }
 
 // everyDatabase runs f on an empty database of each kind.
@@ -40,9 +45,17 @@ func everyDatabase(t *testing.T, f func(t *testing.T, dsn string)) {
 	kinds(t, func(t *testing.T, dsn func(testing.TB) string) { f(t, dsn(t)) })
 }
 
+func everyAccountDatabase(t *testing.T, f func(t *testing.T, dsn string)) {
+	accountKinds(t, func(t *testing.T, dsn func(testing.TB) string) { f(t, dsn(t)) })
+}
+
 // acrossHandles opens an empty database of each kind by two pools.
 func acrossHandles(t *testing.T, f func(t *testing.T, a, b *sql.DB)) {
 	everyDatabase(t, func(t *testing.T, dsn string) { f(t, openDSN(t, dsn), openDSN(t, dsn)) })
+}
+
+func acrossAccountHandles(t *testing.T, f func(t *testing.T, a, b *sql.DB)) {
+	everyAccountDatabase(t, func(t *testing.T, dsn string) { f(t, openDSN(t, dsn), openDSN(t, dsn)) })
 }
 
 func isPostgres(dsn string) bool { return strings.HasPrefix(dsn, "postgres") }

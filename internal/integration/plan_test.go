@@ -190,7 +190,7 @@ func TestS22_PostgresQueryPlansUseIndexes(t *testing.T) {
 			spy, db := openSpy(t, dsn)
 			s, a := sessionsOn(t, db), accountsOn(t, db)
 			ctx, now := t.Context(), time.Now()
-			require.NoError(t, manySessions(db, 30000, "'u' || (i % 3000)", "1000000000000000000"))
+			require.NoError(t, manySessions(db, 30000, "concat('u', i % 3000)", "1000000000000000000"))
 			for _, q := range []string{
 				`INSERT INTO gatewire_session_ended SELECT i, 'e' || i, CAST('e' || i AS BYTEA), 'u' || i, 'x', i FROM generate_series(1, 30000) AS i`,
 				`UPDATE gatewire_session_head SET seq = 30000`,
@@ -275,7 +275,7 @@ func TestS22_OneUserAmongMany(t *testing.T) {
 		db := openDSN(t, dsn)
 		s := sessionsOn(t, db)
 		ctx := t.Context()
-		require.NoError(t, manySessions(db, 20000, "CASE WHEN i % 2 = 0 THEN 'big' ELSE 'u' || i END", "1000000000000000000"))
+		require.NoError(t, manySessions(db, 20000, "CASE WHEN i % 2 = 0 THEN 'big' ELSE concat('u', i) END", "1000000000000000000"))
 
 		list, err := s.ListUser(ctx, "big")
 		require.NoError(t, err)
