@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatewire/gatewire/internal/child"
+	"github.com/gatewire/gatewire/internal/mysqltest"
 	"github.com/gatewire/gatewire/internal/pgtest"
 	"github.com/gatewire/gatewire/session"
 )
@@ -93,14 +94,25 @@ func (w *worker) answered(err error) bool {
 	return false
 }
 
-// The server goes down in the middle of everything, in order and at once, and
-// comes back: what has no answer is an error, what was acknowledged stays, and
-// the same pool goes on.
 func TestS25_PostgresRestartsUnderLoad(t *testing.T) {
 	server, err := pgtest.Start()
 	child.Require(t, err)
 	t.Cleanup(func() { _ = server.Close() })
-	db := openDSN(t, server.URL())
+	restartsUnderLoad(t, server.URL(), server.Run, server.Crash, server.Stop, server.Crash)
+}
+
+func TestS25_MySQLRestartsUnderLoad(t *testing.T) {
+	server, err := mysqltest.Start()
+	child.Require(t, err)
+	t.Cleanup(func() { _ = server.Close() })
+	restartsUnderLoad(t, server.DSN(), server.Run, server.Kill, server.Stop, server.Kill)
+}
+
+// restartsUnderLoad has the server go down in the middle of everything, in order
+// and at once, and come back: what has no answer is an error, what was
+// acknowledged stays, and the same pool goes on.
+func restartsUnderLoad(t *testing.T, dsn string, up func() error, downs ...func() error) {
+	db := openDSN(t, dsn)
 	s := sessionsOn(t, db)
 	ctx := t.Context()
 	m := managerOn(t, s)
@@ -116,7 +128,7 @@ func TestS25_PostgresRestartsUnderLoad(t *testing.T) {
 		wg.Go(func() { w.run(stop) })
 	}
 	var heal time.Duration
-	for round, down := range []func() error{server.Crash, server.Stop, server.Crash} {
+	for round, down := range downs {
 		time.Sleep(300 * time.Millisecond)
 		require.NoError(t, down())
 		_, err := m.Authenticate(withCookie(cookie))
@@ -126,9 +138,9 @@ func TestS25_PostgresRestartsUnderLoad(t *testing.T) {
 		recorder := httptest.NewRecorder()
 		require.Error(t, m.Logout(recorder, withCookie(cookie)), "a sign-out that was not stored is reported")
 		require.Len(t, recorder.Result().Cookies(), 1)
-		require.NoError(t, server.Run())
+		require.NoError(t, up())
 
-		up := time.Now()
+		since := time.Now()
 		var before [6]int64
 		for i, w := range workers {
 			before[i] = w.done.Load()
@@ -141,13 +153,13 @@ func TestS25_PostgresRestartsUnderLoad(t *testing.T) {
 			}
 			return true
 		}, 20*time.Second, time.Millisecond, "round %d: not everybody goes on", round)
-		heal = max(heal, time.Since(up))
+		heal = max(heal, time.Since(since))
 	}
 	time.Sleep(100 * time.Millisecond)
 	close(stop)
 	wg.Wait()
 
-	_, err = m.Authenticate(withCookie(cookie))
+	_, err := m.Authenticate(withCookie(cookie))
 	require.NoError(t, err, "who was signed in before still is")
 	logged := map[string]int{}
 	for cursor := start; ; {

@@ -89,9 +89,14 @@ func (s *Server) pidFile() string { return filepath.Join(s.dir, "pid") }
 func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
 
 // DSN is a data source name of the server's owner, for github.com/go-sql-driver/mysql.
-func (s *Server) DSN() string { return owner + ":" + s.password + "@tcp(" + s.Addr() + ")/" + owner }
+func (s *Server) DSN() string { return s.Via(s.Addr()) }
 
-// Run starts the server again, on the same port and data, after Stop or Crash.
+// Via is DSN for who reaches the server at another address.
+func (s *Server) Via(addr string) string {
+	return owner + ":" + s.password + "@tcp(" + addr + ")/" + owner
+}
+
+// Run starts the server again, on the same port and data, after Stop or Kill.
 func (s *Server) Run() error {
 	// What these tests kill is the server, never the machine: what a commit has
 	// handed to the system is not lost, so it need not have reached the disk.
@@ -113,7 +118,7 @@ func (s *Server) Run() error {
 			return nil
 		}
 	}
-	return errors.Join(errors.New("mysqltest: the server does not get ready"), s.Crash())
+	return errors.Join(errors.New("mysqltest: the server does not get ready"), s.Kill())
 }
 
 // greets reports whether the server lets clients in: it listens earlier than
@@ -133,21 +138,41 @@ func (s *Server) greets() bool {
 // Stop shuts the server down in order; connections are cut.
 func (s *Server) Stop() error { return s.end(terminate) }
 
-// Crash kills the server: the next Run has to recover from its log.
-func (s *Server) Crash() error { return s.end(os.Kill) }
+// Kill ends the server at once, as kill -9 does: the next Run has to recover from
+// its log.
+func (s *Server) Kill() error { return s.end(os.Kill) }
+
+// Pause keeps the server from doing anything: connections stay, nothing moves.
+func (s *Server) Pause() error { return s.signal(pause) }
+
+// Resume lets a paused server go on.
+func (s *Server) Resume() error { return s.signal(resume) }
+
+func (s *Server) signal(sig os.Signal) error {
+	if s.running == nil || s.running.Ended() { // the number may be somebody else's by now
+		return errors.New("mysqltest: the server does not run")
+	}
+	b, err := os.ReadFile(s.pidFile())
+	if err != nil {
+		return err
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil || pid < 2 {
+		return fmt.Errorf("mysqltest: no process %q", b)
+	}
+	p, err := os.FindProcess(pid)
+	if err != nil {
+		return err
+	}
+	return p.Signal(sig)
+}
 
 func (s *Server) end(sig os.Signal) error {
 	if s.running == nil {
 		return nil
 	}
-	if !s.running.Ended() { // else the number may be somebody else's by now
-		b, err := os.ReadFile(s.pidFile())
-		if pid, e := strconv.Atoi(strings.TrimSpace(string(b))); err == nil && e == nil && pid > 1 {
-			if p, err := os.FindProcess(pid); err == nil {
-				_ = p.Signal(sig)
-			}
-		}
-	}
+	_ = s.signal(sig)
+	_ = s.Resume() // a paused one hears nothing
 	err := s.running.Wait()
 	s.running = nil
 	_ = os.Remove(s.pidFile()) // which a killed server leaves
@@ -156,7 +181,7 @@ func (s *Server) end(sig os.Signal) error {
 
 // Close ends the server and removes its folder.
 func (s *Server) Close() error {
-	return errors.Join(s.Crash(), os.RemoveAll(s.dir))
+	return errors.Join(s.Kill(), os.RemoveAll(s.dir))
 }
 
 // find returns the first of the programs that is on the path or where systems

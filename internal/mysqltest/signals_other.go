@@ -4,4 +4,4 @@ package mysqltest
 
 import "os"
 
-var terminate = os.Interrupt
+var terminate, pause, resume os.Signal = os.Interrupt, os.Kill, os.Kill

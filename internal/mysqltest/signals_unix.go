@@ -4,4 +4,8 @@ package mysqltest
 
 import "syscall"
 
-const terminate = syscall.SIGTERM
+const (
+	terminate = syscall.SIGTERM
+	pause     = syscall.SIGSTOP
+	resume    = syscall.SIGCONT
+)
