@@ -116,7 +116,7 @@ var (
 )
 
 var (
-	servers struct {
+	running struct {
 		sync.Mutex
 		list []io.Closer
 	}
@@ -125,19 +125,19 @@ var (
 
 // started notes a server that is to be stopped at the end.
 func started(s io.Closer, err error) error {
-	servers.Lock()
-	defer servers.Unlock()
+	running.Lock()
+	defer running.Unlock()
 	if err == nil {
-		servers.list = append(servers.list, s)
+		running.list = append(running.list, s)
 	}
 	return err
 }
 
 // stopServers ends what tests started.
 func stopServers() {
-	servers.Lock()
-	defer servers.Unlock()
-	for _, s := range servers.list {
+	running.Lock()
+	defer running.Unlock()
+	for _, s := range running.list {
 		_ = s.Close()
 	}
 }

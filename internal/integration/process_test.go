@@ -43,6 +43,8 @@ func TestChild(t *testing.T) {
 		childWrites(t, name, dsn)
 	case "count":
 		childCounts(t, name, dsn)
+	case "lock":
+		childLocks(t, dsn)
 	}
 }
 
