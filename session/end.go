@@ -62,7 +62,8 @@ func (v *visit[D]) logout(ctx context.Context) error {
 
 // Revoke ends one session of a user, by its public id. It reports false when
 // there is no such session or it is another user's. Like Logout, it and the
-// three below go on when ctx is cancelled, for 5 seconds at most.
+// three below go on when ctx is cancelled: until its deadline, but for 1 second
+// at least and 5 at most.
 func (m *Manager[D]) Revoke(ctx context.Context, userID, id string, reason Reason) (bool, error) {
 	if userID == "" || id == "" {
 		return false, nil
@@ -196,10 +197,10 @@ func (m *Manager[D]) event(ctx context.Context, e Event) {
 }
 
 // evict ends the user's longest unused sessions beyond MaxPerUser, when rec
-// has begun. Sign-ins at the same time must not end each other: the later one
+// has begun, at now. Sign-ins at the same time must not end each other: the later one
 // stays, as if they had come one after the other. Failing to is no reason to
 // refuse a sign-in.
-func (m *Manager[D]) evict(ctx context.Context, rec Record) {
+func (m *Manager[D]) evict(ctx context.Context, rec Record, now time.Time) {
 	if m.config.maxPerUser < 0 {
 		return
 	}
@@ -209,7 +210,7 @@ func (m *Manager[D]) evict(ctx context.Context, rec Record) {
 			switch {
 			case r.ID == rec.ID:
 				return 1
-			case r.AuthTime.After(rec.AuthTime):
+			case r.Created.After(now), r.AuthTime.After(now):
 				return 2
 			}
 			return 0

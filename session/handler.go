@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -13,7 +14,8 @@ import (
 // loaded when it is first asked for. It is saved, and its cookie set, before
 // the first byte of a final response; if that fails, the client gets
 // Options.ErrorHandler's answer in place of next's, headers and all. A panic
-// of next passes, with nothing saved and what the request began ended again.
+// of next before that passes, with nothing saved and what the request began
+// ended again.
 //
 // Only a response whose request read or wrote the session gets "Vary: Cookie"
 // and "Cache-Control: no-store" (a "private" of next's own stays, unless a
@@ -32,33 +34,55 @@ func (m *Manager[D]) Handler(next http.Handler) http.Handler {
 			}
 		}
 		v := m.newVisit(r)
-		r = r.WithContext(context.WithValue(r.Context(), m.contextKey(), v))
-		before := w.Header().Clone()
-		writing := &writer{ResponseWriter: w}
-		writing.commit = func(status int, hijack bool) error {
-			err := v.commit(r.Context(), status, w.Header(), hijack)
-			if err == nil {
-				return nil
-			}
+		v.outer = r.Context()
+		v.inner = context.WithValue(v.outer, m.key, v)
+		r = r.WithContext(v.inner)
+		var before http.Header
+		if len(w.Header()) > 0 {
+			before = w.Header().Clone()
+		}
+		writing := &writer{ResponseWriter: w, http1: r.ProtoMajor == 1}
+		withhold := func(err error) {
 			v.abandon(r.Context())
 			// What next meant to send goes, cookies of its own too; what stood
 			// there before it (of an outer middleware) stays.
 			h := w.Header()
-			clear(h)
-			for name, values := range before {
-				h[name] = values
-			}
+			replaceAll(h, before)
 			v.writeFailure(h)
 			m.fail(w, r, err)
+			writing.answered = h.Clone()
+		}
+		writing.commit = func(status int, hijack bool) error {
+			err := v.commit(r.Context(), status, w.Header(), hijack)
+			if err != nil {
+				withhold(err)
+			}
 			return err
 		}
 		defer func() { // a panic, of next or of a change that commit ran again
 			v.close()
 			v.abandon(r.Context())
+			if writing.answered == nil {
+				return
+			}
+			// What next has set since would go out as trailers. And when it
+			// aborts its response, as a reverse proxy does that can't write,
+			// that is not the one under way.
+			replaceAll(w.Header(), writing.answered)
+			if p := recover(); p != nil && p != http.ErrAbortHandler {
+				panic(p)
+			}
 		}()
 		next.ServeHTTP(writing.wrap(), r)
-		_ = writing.begin(http.StatusOK, false) // net/http answers 200 for next
+		if writing.begin(http.StatusOK, false) == errPanicked { // net/http answers 200 for next
+			withhold(errPanicked)
+		}
 	})
+}
+
+func replaceAll(h, with http.Header) {
+	clear(h)
+	maps.Copy(h, with)
 }
 
 // CheckOrigin is the cross-origin check of Handler, for routes outside of it.
@@ -75,7 +99,7 @@ func (m *Manager[D]) CheckOrigin(r *http.Request) error { return m.config.csrf.C
 // to Cache-Control and Vary.
 func (m *Manager[D]) Authenticate(r *http.Request) (*Session[D], error) {
 	v := m.visitOf(r.Context())
-	if v == nil || v.isClosed() || !slices.Equal(v.values, m.cookieValues(r)) {
+	if v == nil || v.isClosed() || !slices.Equal(v.header, r.Header["Cookie"]) {
 		v = m.newVisit(r)
 	}
 	return v.authenticate(r.Context())
@@ -112,12 +136,10 @@ func (m *Manager[D]) Update(ctx context.Context, f func(*D) error) error {
 }
 
 // contextKey differs between managers, so that two can wrap one handler.
-func (m *Manager[D]) contextKey() any { return contextKey{m} }
-
 type contextKey struct{ manager any }
 
 func (m *Manager[D]) visitOf(ctx context.Context) *visit[D] {
-	v, _ := ctx.Value(m.contextKey()).(*visit[D])
+	v, _ := ctx.Value(m.key).(*visit[D])
 	return v
 }
 
@@ -125,16 +147,20 @@ func (m *Manager[D]) visitOf(ctx context.Context) *visit[D] {
 // which run while the visit is locked: one that looked for the session in its
 // context would wait for ever.
 func (m *Manager[D]) apart(ctx context.Context) context.Context {
-	if m.visitOf(ctx) == nil {
+	v := m.visitOf(ctx)
+	switch {
+	case v == nil:
 		return ctx
+	case ctx == v.inner: // most often: nobody has derived another one from it
+		return v.outer
 	}
-	return context.WithValue(ctx, m.contextKey(), (*visit[D])(nil))
+	return context.WithValue(ctx, m.key, (*visit[D])(nil))
 }
 
 // fail answers with the error, also when the host's ErrorHandler writes nothing:
 // net/http would make a 200 of that.
 func (m *Manager[D]) fail(w http.ResponseWriter, r *http.Request, err error) {
-	answer := &writer{ResponseWriter: w, commit: func(int, bool) error { return nil }}
+	answer := &writer{ResponseWriter: w, http1: r.ProtoMajor == 1, commit: func(int, bool) error { return nil }}
 	m.config.onError(answer.wrap(), r, err)
 	if !answer.begun {
 		w.WriteHeader(StatusOf(err))

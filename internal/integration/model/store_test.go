@@ -12,12 +12,14 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/go-sql-driver/mysql"
 	_ "github.com/jackc/pgx/v5/stdlib"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 	_ "modernc.org/sqlite"
 
 	"github.com/gatewire/gatewire/internal/child"
+	"github.com/gatewire/gatewire/internal/mysqltest"
 	"github.com/gatewire/gatewire/internal/pgtest"
 	"github.com/gatewire/gatewire/internal/redistest"
 	"github.com/gatewire/gatewire/session"
@@ -36,6 +38,7 @@ var servers = []struct {
 		return sqlOn(t, "sqlite", sqlstore.SQLiteDSN(filepath.Join(t.TempDir(), "model.db")), sqlstore.SQLite)
 	}},
 	{"PostgreSQL", 120, func(t *testing.T) session.Store { return sqlOn(t, "pgx", postgresDSN(t), sqlstore.PostgreSQL) }},
+	{"MariaDB", 80, func(t *testing.T) session.Store { return sqlOn(t, "mysql", mysqlDSN(t), sqlstore.MySQL) }},
 	{"Redis", 150, func(t *testing.T) session.Store { return redisOn(t, redisClient(t)) }},
 	{"Redis Cluster", 150, func(t *testing.T) session.Store { return redisOn(t, clusterClient(t)) }},
 }
@@ -63,6 +66,7 @@ func redisOn(t *testing.T, c redis.UniversalClient) session.Store {
 // starts it.
 var (
 	postgres = shared(pgtest.Start)
+	mariadb  = shared(mysqltest.Start)
 	single   = shared(func() (*redistest.Server, error) { return redistest.Start() })
 	cluster  = shared(func() (*redistest.Cluster, error) { return redistest.StartCluster() })
 	closers  []func() error
@@ -110,6 +114,31 @@ func postgresDSN(t *testing.T) string {
 	q.Set("search_path", name)
 	u.RawQuery = q.Encode()
 	return u.String()
+}
+
+// mysqlDSN names a new database, on the server of MYSQL_URL or on our own.
+func mysqlDSN(t *testing.T) string {
+	t.Helper()
+	server := os.Getenv("MYSQL_URL")
+	if server == "" {
+		s, err := mariadb()
+		child.Require(t, err)
+		server = s.DSN()
+	}
+	db, err := sql.Open("mysql", server)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = db.Close() })
+	name := fmt.Sprintf("gatewire_model_%d", os.Getpid())
+	_, err = db.Exec(`CREATE DATABASE ` + name)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		_, err := db.ExecContext(context.WithoutCancel(t.Context()), `DROP DATABASE `+name)
+		require.NoError(t, err)
+	})
+	config, err := mysql.ParseDSN(server)
+	require.NoError(t, err)
+	config.DBName = name
+	return config.FormatDSN()
 }
 
 func redisClient(t *testing.T) redis.UniversalClient {
