@@ -123,7 +123,8 @@ type opKey struct{}
 // which compares the answer with its own.
 //
 // A call with a context that is over is not made: a store may answer that with
-// an effect or without one, and these are the verdicts before and after it.
+// an effect or without one, and these are the verdicts before and after it. What
+// is made is made without one, so that no timer decides in the scheduler's place.
 type nodeStore struct{ n *node }
 
 func (s *nodeStore) do(ctx context.Context, name string, f func(o *op) error) error {
@@ -160,7 +161,7 @@ func (s *nodeStore) Create(ctx context.Context, rec session.Record, epoch uint64
 	return s.do(ctx, "Create", func(o *op) error {
 		rec = shifted(rec, s.n.in)
 		want := o.w.create(o, rec, epoch)
-		err := o.w.raw.Create(ctx, rec, epoch)
+		err := o.w.raw.Create(context.WithoutCancel(ctx), rec, epoch)
 		o.w.agree("C1, C2", want, err)
 		return err
 	})
@@ -169,7 +170,7 @@ func (s *nodeStore) Create(ctx context.Context, rec session.Record, epoch uint64
 func (s *nodeStore) Load(ctx context.Context, key session.Key) (rec session.Record, found bool, err error) {
 	err = s.do(ctx, "Load", func(o *op) error {
 		o.loads[key] = true
-		rec, found, err = o.w.raw.Load(ctx, key)
+		rec, found, err = o.w.raw.Load(context.WithoutCancel(ctx), key)
 		o.w.agree("L1", nil, err)
 		o.w.sameRecord("L1, U3", o.w.byKey(key), rec, found)
 		return err
@@ -179,7 +180,7 @@ func (s *nodeStore) Load(ctx context.Context, key session.Key) (rec session.Reco
 
 func (s *nodeStore) ByID(ctx context.Context, id string) (rec session.Record, found bool, err error) {
 	err = s.do(ctx, "ByID", func(o *op) error {
-		rec, found, err = o.w.raw.ByID(ctx, id)
+		rec, found, err = o.w.raw.ByID(context.WithoutCancel(ctx), id)
 		o.w.agree("L1", nil, err)
 		o.w.sameRecord("L1", o.w.byID(id), rec, found)
 		return err
@@ -191,7 +192,7 @@ func (s *nodeStore) Replace(ctx context.Context, old session.Key, rec session.Re
 	return s.do(ctx, "Replace", func(o *op) error {
 		rec = shifted(rec, s.n.in)
 		want := o.w.replace(o, old, rec, ifRev)
-		err := o.w.raw.Replace(ctx, old, rec, ifRev)
+		err := o.w.raw.Replace(context.WithoutCancel(ctx), old, rec, ifRev)
 		o.w.agree("U1, U2, U3", want, err)
 		return err
 	})
@@ -201,7 +202,7 @@ func (s *nodeStore) Touch(ctx context.Context, key session.Key, seen, idleExpire
 	return s.do(ctx, "Touch", func(o *op) error {
 		seen, idleExpires = s.n.in(seen), s.n.in(idleExpires)
 		o.w.touch(o, key, seen, idleExpires)
-		err := o.w.raw.Touch(ctx, key, seen, idleExpires)
+		err := o.w.raw.Touch(context.WithoutCancel(ctx), key, seen, idleExpires)
 		o.w.agree("T2", nil, err)
 		return err
 	})
@@ -211,7 +212,7 @@ func (s *nodeStore) End(ctx context.Context, id string, reason session.Reason, a
 	err = s.do(ctx, "End", func(o *op) error {
 		at = s.n.in(at)
 		want := o.w.end(o, id, reason, at)
-		ended, err = o.w.raw.End(ctx, id, reason, at)
+		ended, err = o.w.raw.End(context.WithoutCancel(ctx), id, reason, at)
 		o.w.agree("E1", nil, err)
 		if want != ended {
 			o.w.disagree("E1", "End says %t, want %t", ended, want)
@@ -225,7 +226,7 @@ func (s *nodeStore) EndUser(ctx context.Context, userID, exceptID string, reason
 	err = s.do(ctx, "EndUser", func(o *op) error {
 		at = s.n.in(at)
 		want := o.w.endUser(o, userID, exceptID, reason, at)
-		ended, err = o.w.raw.EndUser(ctx, userID, exceptID, reason, at)
+		ended, err = o.w.raw.EndUser(context.WithoutCancel(ctx), userID, exceptID, reason, at)
 		o.w.agree("E2", nil, err)
 		o.w.sameEnds("E2", want, ended)
 		o.w.raised(userID)
@@ -238,7 +239,7 @@ func (s *nodeStore) EndOrigin(ctx context.Context, origin session.Origin, reason
 	err = s.do(ctx, "EndOrigin", func(o *op) error {
 		at = s.n.in(at)
 		want := o.w.endOrigin(o, origin, reason, at)
-		ended, err = o.w.raw.EndOrigin(ctx, origin, reason, at)
+		ended, err = o.w.raw.EndOrigin(context.WithoutCancel(ctx), origin, reason, at)
 		o.w.agree("E4", nil, err)
 		o.w.sameEnds("E4", want, ended)
 		return err
@@ -249,7 +250,7 @@ func (s *nodeStore) EndOrigin(ctx context.Context, origin session.Origin, reason
 func (s *nodeStore) Reap(ctx context.Context, now time.Time, limit int) (ended []session.Ended, err error) {
 	err = s.do(ctx, "Reap", func(o *op) error {
 		now = s.n.in(now)
-		ended, err = o.w.raw.Reap(ctx, now, limit)
+		ended, err = o.w.raw.Reap(context.WithoutCancel(ctx), now, limit)
 		o.w.agree("R1", nil, err)
 		o.w.reap(o, now, limit, ended)
 		return err
@@ -259,7 +260,7 @@ func (s *nodeStore) Reap(ctx context.Context, now time.Time, limit int) (ended [
 
 func (s *nodeStore) EndedSince(ctx context.Context, cursor string, limit int) (ended []session.Ended, next string, err error) {
 	err = s.do(ctx, "EndedSince", func(o *op) error {
-		ended, next, err = o.w.raw.EndedSince(ctx, cursor, limit)
+		ended, next, err = o.w.raw.EndedSince(context.WithoutCancel(ctx), cursor, limit)
 		o.logAt = len(o.w.log)
 		o.w.since(cursor, limit, ended, next, err)
 		return err
@@ -269,7 +270,7 @@ func (s *nodeStore) EndedSince(ctx context.Context, cursor string, limit int) (e
 
 func (s *nodeStore) ListUser(ctx context.Context, userID string) (recs []session.Record, err error) {
 	err = s.do(ctx, "ListUser", func(o *op) error {
-		recs, err = o.w.raw.ListUser(ctx, userID)
+		recs, err = o.w.raw.ListUser(context.WithoutCancel(ctx), userID)
 		o.w.agree("I1", nil, err)
 		o.w.sameList(userID, recs)
 		return err
@@ -285,7 +286,7 @@ func (s *nodeStore) ListUser(ctx context.Context, userID string) (recs []session
 
 func (s *nodeStore) Epoch(ctx context.Context, userID string) (epoch uint64, err error) {
 	err = s.do(ctx, "Epoch", func(o *op) error {
-		epoch, err = o.w.raw.Epoch(ctx, userID)
+		epoch, err = o.w.raw.Epoch(context.WithoutCancel(ctx), userID)
 		o.w.agree("E3", nil, err)
 		o.w.epochIs(userID, epoch)
 		return err
