@@ -197,17 +197,34 @@ func (s *MemoryStore) EndUser(ctx context.Context, userID, exceptID string, reas
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.endUser(userID, exceptID, reason, at), nil
+}
+
+// EndUserAt implements [Store].
+func (s *MemoryStore) EndUserAt(ctx context.Context, userID, exceptID string, epoch uint64, reason Reason, at time.Time) (ended []Ended, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.epochs[userID].value != epoch {
+		return nil, ErrEpoch
+	}
+	return s.endUser(userID, exceptID, reason, at), nil
+}
+
+func (s *MemoryStore) endUser(userID, exceptID string, reason Reason, at time.Time) (ended []Ended) {
 	s.lastEpoch++
 	s.epochs[userID] = userEpoch{value: s.lastEpoch, raised: time.Now()}
 	if userID == "" {
-		return nil, nil // anonymous sessions are nobody's
+		return nil // anonymous sessions are nobody's
 	}
 	for id, e := range maps.Clone(s.byUser[userID]) {
 		if id != exceptID {
 			ended = append(ended, s.end(e, reason, at))
 		}
 	}
-	return ended, nil
+	return ended
 }
 
 // EndOrigin implements [Store].

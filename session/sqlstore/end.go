@@ -44,6 +44,16 @@ func (s *Store) End(ctx context.Context, id string, reason session.Reason, at ti
 
 // EndUser implements [session.Store].
 func (s *Store) EndUser(ctx context.Context, userID, exceptID string, reason session.Reason, at time.Time) ([]session.Ended, error) {
+	return s.endUser(ctx, userID, exceptID, nil, reason, at)
+}
+
+// EndUserAt implements [session.Store].
+func (s *Store) EndUserAt(ctx context.Context, userID, exceptID string, epoch uint64, reason session.Reason, at time.Time) ([]session.Ended, error) {
+	return s.endUser(ctx, userID, exceptID, &epoch, reason, at)
+}
+
+// endUser compares the epoch unless it is nil.
+func (s *Store) endUser(ctx context.Context, userID, exceptID string, epoch *uint64, reason session.Reason, at time.Time) ([]session.Ended, error) {
 	var ended []session.Ended
 	err := s.db.Tx(ctx, "end user", func(ctx context.Context, tx *sqldb.Tx) error {
 		if err := tx.Lock(ctx, userLock(userID), false); err != nil {
@@ -52,6 +62,15 @@ func (s *Store) EndUser(ctx context.Context, userID, exceptID string, reason ses
 		seq, err := lock(ctx, tx)
 		if err != nil {
 			return err
+		}
+		if epoch != nil {
+			var now int64
+			if err := tx.Row(ctx, userEpoch, []any{userID}, &now); err != nil {
+				return err
+			}
+			if uint64(now) != *epoch {
+				return session.ErrEpoch
+			}
 		}
 		seq++ // the epoch: a number no user's epoch ever was
 		if _, err := tx.Exec(ctx, raiseEpoch, userID, seq); err != nil {
