@@ -195,7 +195,7 @@ func (v *visit[D]) beginNew(ctx context.Context, s Start, now time.Time) (*Sessi
 
 // begun finishes a sign-in.
 func (v *visit[D]) begun(ctx context.Context, now time.Time) (*Session[D], error) {
-	v.m.evict(ctx, *v.rec)
+	v.m.evict(ctx, *v.rec, now)
 	v.m.event(ctx, Event{Kind: EventBegun, Time: now, SessionID: v.rec.ID, UserID: v.rec.UserID})
 	return v.session()
 }
@@ -275,7 +275,7 @@ func (m *Manager[D]) BeginToken(ctx context.Context, s Start) (RefreshToken, *Se
 	if err := m.create(ctx, rec, s); err != nil {
 		return RefreshToken{}, nil, err
 	}
-	m.evict(ctx, rec)
+	m.evict(ctx, rec, now)
 	m.event(ctx, Event{Kind: EventBegun, Time: now, SessionID: rec.ID, UserID: rec.UserID})
 	session, err := m.open(ctx, rec)
 	return token.reveal(), session, err
@@ -303,6 +303,9 @@ func (s *Start) apply(rec *Record, now time.Time) {
 	s2 := clone(Record{Scopes: s.Scopes, Roles: s.Roles})
 	rec.UserID, rec.Scopes, rec.Roles = s.UserID, s2.Scopes, s2.Roles
 	rec.AuthTime, rec.Origin = now, s.Origin
+	if !s.AuthTime.IsZero() {
+		rec.AuthTime = earlier(now, s.AuthTime.UTC().Truncate(time.Millisecond))
+	}
 	rec.UserAgent, rec.IP = shorten(s.UserAgent, maxUserAgent), shorten(s.IP, maxIP)
 }
 

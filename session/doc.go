@@ -15,6 +15,9 @@
 //	mux.HandleFunc("GET /me", func(w http.ResponseWriter, r *http.Request) { s, err := sessions.Authenticate(r) … })
 //	http.ListenAndServe(addr, sessions.Handler(mux))
 //
+// README.md helps to choose lifetimes, a store and cookie settings, MOVING.md to
+// come from alexedwards/scs or gorilla/sessions.
+//
 // Clients without cookies get a refresh token from [Manager.BeginToken] and
 // exchange it with [Manager.Refresh]. "Your devices" is [Manager.List] with
 // [Manager.Revoke] and [Manager.RevokeOthers]. Whatever holds something open

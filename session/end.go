@@ -213,10 +213,10 @@ func (m *Manager[D]) event(ctx context.Context, e Event) {
 }
 
 // evict ends the user's longest unused sessions beyond MaxPerUser, when rec
-// has begun. Sign-ins at the same time must not end each other: the later one
+// has begun, at now. Sign-ins at the same time must not end each other: the later one
 // stays, as if they had come one after the other. Failing to is no reason to
 // refuse a sign-in.
-func (m *Manager[D]) evict(ctx context.Context, rec Record) {
+func (m *Manager[D]) evict(ctx context.Context, rec Record, now time.Time) {
 	if m.config.maxPerUser < 0 {
 		return
 	}
@@ -226,7 +226,7 @@ func (m *Manager[D]) evict(ctx context.Context, rec Record) {
 			switch {
 			case r.ID == rec.ID:
 				return 1
-			case r.AuthTime.After(rec.AuthTime):
+			case r.Created.After(now), r.AuthTime.After(now):
 				return 2
 			}
 			return 0

@@ -77,6 +77,12 @@ type Start struct {
 	Roles  []string
 	Origin Origin // the provider sign-in, when it was one
 
+	// AuthTime is when the user proved who they are, where that was not just
+	// now: a provider's auth_time (OpenID Connect Core 1.0 section 2), or the
+	// session of another library that is carried over. What asks for a recent
+	// proof goes by it. Defaults to now; a time that is yet to come is now.
+	AuthTime time.Time
+
 	UserAgent string // cut to 512 bytes
 	IP        string // cut to 64 bytes
 

@@ -58,7 +58,7 @@ func (s *Service) LoginWith(ctx context.Context, p oidc.Profile, c Client) (*Sig
 		}
 	}
 	in.origin = session.Origin{Issuer: p.Issuer, Subject: p.Subject, SID: p.SID}
-	in.began = began
+	in.began, in.proved = began, p.AuthTime
 	return in, nil
 }
 

@@ -19,6 +19,7 @@ type SignIn struct {
 	epoch  uint64 // before the proof was checked
 	origin session.Origin
 	began  time.Time // when the provider's answer came, of those with an origin
+	proved time.Time // when the user proved themselves, where that was earlier
 	client Client
 }
 
@@ -72,7 +73,7 @@ func (in *SignIn) mint(ctx context.Context, begin func(session.Start) (Session, 
 		ip = in.client.IP.String()
 	}
 	sess, err := begin(session.Start{
-		UserID: in.user.ID, Scopes: in.user.Scopes, Roles: in.user.Roles, Origin: in.origin,
+		UserID: in.user.ID, Scopes: in.user.Scopes, Roles: in.user.Roles, Origin: in.origin, AuthTime: in.proved,
 		UserAgent: in.client.UserAgent, IP: ip, Epoch: &in.epoch,
 	})
 	if err != nil {
