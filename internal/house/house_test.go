@@ -40,7 +40,7 @@ var allowed = map[string][]string{
 	"auth":                       {},
 	"auth/authtest":              {"auth"},
 	"auth/accounts":              {"auth", "password", "session", "jwt", "oidc", "internal/origin", "internal/seal"},
-	"auth/accounts/sqlstore":     {"auth/accounts", "password", "jwt", "internal/sqldb"},
+	"auth/accounts/sqlstore":     {"auth/accounts", "password", "session", "jwt", "internal/sqldb"},
 	"auth/accounts/accountstest": {"auth/accounts", "password"},
 	"internal/seal":              {},
 	"internal/child":             {},

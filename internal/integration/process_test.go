@@ -105,7 +105,7 @@ func childWrites(t *testing.T, name, dsn string) {
 		u.ID, u.Email = id, id+"@example.com"
 		require.NoError(t, a.CreateUser(ctx, u, nil))
 		said("user", id, "hash-0")
-		require.NoError(t, a.SetPassword(ctx, id, "hash-0", "hash-1"))
+		require.NoError(t, a.SetPassword(ctx, id, "hash-0", "hash-1", nil))
 		said("user", id, "hash-1")
 	}
 }
