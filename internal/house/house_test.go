@@ -41,7 +41,7 @@ var allowed = map[string][]string{
 	"auth/authtest":              {"auth"},
 	"auth/accounts":              {"auth", "password", "session", "jwt", "oidc", "internal/origin", "internal/seal"},
 	"auth/accounts/sqlstore":     {"auth/accounts", "password", "session", "jwt", "internal/sqldb"},
-	"auth/accounts/accountstest": {"auth/accounts", "password"},
+	"auth/accounts/accountstest": {"auth/accounts", "password", "session"},
 	"internal/seal":              {},
 	"internal/child":             {},
 	"internal/pgtest":            {"internal/child"},

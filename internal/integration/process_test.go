@@ -43,6 +43,8 @@ func TestChild(t *testing.T) {
 		childWrites(t, name, dsn)
 	case "count":
 		childCounts(t, name, dsn)
+	case "change":
+		childChanges(t, name, dsn)
 	}
 }
 
@@ -206,7 +208,7 @@ func childCounts(t *testing.T, name, dsn string) {
 			continue
 		}
 		old := password.Hash("hash-" + strconv.Itoa(i-1))
-		if err := a.SetPassword(ctx, "shared", old, password.Hash("hash-"+strconv.Itoa(i))); err == nil {
+		if err := a.SetPassword(ctx, "shared", old, password.Hash("hash-"+strconv.Itoa(i)), nil); err == nil {
 			said("password", strconv.Itoa(i))
 		}
 	}

@@ -33,7 +33,7 @@ const (
 	swapEnding = `UPDATE gatewire_users SET
 		ending_mark = ?3, ending_reason = ?4, ending_since = ?5, ending_due = ?6 WHERE id = ?1 AND ending_mark = ?2`
 	owing = `SELECT ` + userColumns + ` FROM gatewire_users AS u
-		WHERE u.ending_due IS NOT NULL AND u.ending_due <= ?1 ORDER BY u.ending_due LIMIT ?2`
+		WHERE u.ending_due <= ?1 ORDER BY u.ending_due LIMIT ?2`
 
 	allKeys = `SELECT id, algorithm, public_key, sealed, published, signs, retires, gone
 		FROM gatewire_signing_keys ORDER BY published, id`
