@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -158,6 +159,24 @@ func TestA14_ASignInSettlesFirst(t *testing.T) {
 	}
 }
 
+// Who has just changed the password and is about to confirm the end of the other
+// sessions is waited for: a sign-in that took over would end the one they spare.
+func TestA14_ASignInWaitsForWhoIsAtWork(t *testing.T) {
+	w := newWorld(t)
+	w.users.nobodyOwes.Store(true)
+	id, here, there := w.member(t)
+	w.crashed(t, id, time.Hour)
+	struck := make(chan error)
+	go func() {
+		time.Sleep(300 * time.Millisecond)
+		struck <- w.users.Store.SwapEnding(context.Background(), id, "dead", nil)
+	}()
+	require.Equal(t, 200, there.login(mail, newPassword).StatusCode)
+	require.NoError(t, <-struck)
+	require.Equal(t, 200, here.me().StatusCode)
+	require.Equal(t, 200, there.me().StatusCode)
+}
+
 func TestA14_AProviderSignInSettlesFirst(t *testing.T) {
 	w := newWorld(t)
 	w.users.nobodyOwes.Store(true)
@@ -193,19 +212,25 @@ func TestA14_RefreshDoesNotOutliveWhatIsOwed(t *testing.T) {
 func TestS22_ALateRepeatSparesWhoSignedInSince(t *testing.T) {
 	w := newWorld(t)
 	id, _, there := w.member(t)
-	reached, go_ := make(chan struct{}), make(chan struct{})
+	reached, released := make(chan struct{}), make(chan struct{})
+	release := sync.OnceFunc(func() { close(released) })
+	t.Cleanup(release)
 	calls := 0
 	w.store.onEndUserAt = func() {
 		if calls++; calls == 1 { // the second one is the sign-in's, while the first waits
 			close(reached)
-			<-go_
+			<-released
 		}
 	}
 	w.crashed(t, id, 0)
-	<-reached
+	select {
+	case <-reached:
+	case <-time.After(30 * time.Second):
+		t.Fatal("nobody repeats what is owed")
+	}
 	require.Equal(t, 200, there.login(mail, newPassword).StatusCode)
 	require.False(t, w.owes(t, id))
-	close(go_)
+	release()
 	time.Sleep(200 * time.Millisecond) // for the one that is late
 	require.Equal(t, 200, there.me().StatusCode, "a late repeat ended a session that began properly")
 }
