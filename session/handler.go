@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -13,7 +14,8 @@ import (
 // loaded when it is first asked for. It is saved, and its cookie set, before
 // the first byte of a final response; if that fails, the client gets
 // Options.ErrorHandler's answer in place of next's, headers and all. A panic
-// of next passes, with nothing saved and what the request began ended again.
+// of next before that passes, with nothing saved and what the request began
+// ended again.
 //
 // Only a response whose request read or wrote the session gets "Vary: Cookie"
 // and "Cache-Control: no-store" (a "private" of next's own stays, unless a
@@ -34,31 +36,48 @@ func (m *Manager[D]) Handler(next http.Handler) http.Handler {
 		v := m.newVisit(r)
 		r = r.WithContext(context.WithValue(r.Context(), m.contextKey(), v))
 		before := w.Header().Clone()
-		writing := &writer{ResponseWriter: w}
-		writing.commit = func(status int, hijack bool) error {
-			err := v.commit(r.Context(), status, w.Header(), hijack)
-			if err == nil {
-				return nil
-			}
+		writing := &writer{ResponseWriter: w, http1: r.ProtoMajor == 1}
+		withhold := func(err error) {
 			v.abandon(r.Context())
 			// What next meant to send goes, cookies of its own too; what stood
 			// there before it (of an outer middleware) stays.
 			h := w.Header()
-			clear(h)
-			for name, values := range before {
-				h[name] = values
-			}
+			replaceAll(h, before)
 			v.writeFailure(h)
 			m.fail(w, r, err)
+			writing.answered = h.Clone()
+		}
+		writing.commit = func(status int, hijack bool) error {
+			err := v.commit(r.Context(), status, w.Header(), hijack)
+			if err != nil {
+				withhold(err)
+			}
 			return err
 		}
 		defer func() { // a panic, of next or of a change that commit ran again
 			v.close()
 			v.abandon(r.Context())
+			if writing.answered == nil {
+				return
+			}
+			// What next has set since would go out as trailers. And when it
+			// aborts its response, as a reverse proxy does that can't write,
+			// that is not the one under way.
+			replaceAll(w.Header(), writing.answered)
+			if p := recover(); p != nil && p != http.ErrAbortHandler {
+				panic(p)
+			}
 		}()
 		next.ServeHTTP(writing.wrap(), r)
-		_ = writing.begin(http.StatusOK, false) // net/http answers 200 for next
+		if writing.begin(http.StatusOK, false) == errPanicked { // net/http answers 200 for next
+			withhold(errPanicked)
+		}
 	})
+}
+
+func replaceAll(h, with http.Header) {
+	clear(h)
+	maps.Copy(h, with)
 }
 
 // CheckOrigin is the cross-origin check of Handler, for routes outside of it.
@@ -134,7 +153,7 @@ func (m *Manager[D]) apart(ctx context.Context) context.Context {
 // fail answers with the error, also when the host's ErrorHandler writes nothing:
 // net/http would make a 200 of that.
 func (m *Manager[D]) fail(w http.ResponseWriter, r *http.Request, err error) {
-	answer := &writer{ResponseWriter: w, commit: func(int, bool) error { return nil }}
+	answer := &writer{ResponseWriter: w, http1: r.ProtoMajor == 1, commit: func(int, bool) error { return nil }}
 	m.config.onError(answer.wrap(), r, err)
 	if !answer.begun {
 		w.WriteHeader(StatusOf(err))

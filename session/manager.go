@@ -92,13 +92,23 @@ func (m *Manager[D]) undecodable(ctx context.Context, rec Record, err error) {
 	m.event(ctx, Event{Kind: EventUndecodable, SessionID: rec.ID, UserID: rec.UserID, Err: err})
 }
 
-// storeTimeout bounds what goes on after a client went away.
-const storeTimeout = 5 * time.Second
+const (
+	// storeTimeout bounds what goes on after a client went away.
+	storeTimeout = 5 * time.Second
+	// lastTry is what such a step gets also when the request's time is over.
+	lastTry = time.Second
+)
 
 // detached is for steps that a cancelled request must not lose, such as a
-// sign-out.
+// sign-out. A deadline is something else: who set it wants an answer by then,
+// be it that the store could not tell, and not when a store that hangs is given
+// up.
 func detached(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+	limit := storeTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		limit = min(limit, max(time.Until(deadline), lastTry))
+	}
+	return context.WithTimeout(context.WithoutCancel(ctx), limit)
 }
 
 // maxAttempts bounds retries after ErrConflict. One of the competitors wins

@@ -1,13 +1,12 @@
 package session
 
 import (
-	"bytes"
 	"cmp"
-	"container/heap"
 	"context"
 	"crypto/rand"
 	"errors"
-	"maps"
+	"hash/maphash"
+	"math/bits"
 	"slices"
 	"sync"
 	"time"
@@ -15,54 +14,88 @@ import (
 
 // MemoryOptions configures a [MemoryStore]. nil and zero mean the defaults.
 type MemoryOptions struct {
-	// MaxBytes bounds, about, the memory of the sessions. Defaults to 256 MiB,
-	// which is some 300,000 small sessions.
+	// MaxBytes bounds the memory of the sessions. Defaults to 256 MiB. A
+	// signed-in session takes 400 bytes or less, and its Data. What is counted
+	// is a little more than what is taken.
+	//
+	// A store that is full makes room for what it is given by ending, in this
+	// order:
+	//
+	//   - sessions that have expired, with ReasonExpired;
+	//   - sessions that nobody has signed in to, the next to expire first, which
+	//     is the longest unused where all have one idle lifetime, with ReasonEvicted.
+	//
+	// It never ends a session of a user for want of room, so a flood of visitors
+	// signs nobody out. When it holds nothing else, Create and a Replace that
+	// grows fail: nobody more can sign in, and who is signed in stays. So choose
+	// it for the most users at once; a store that must take more than memory
+	// holds is a database.
+	//
+	// The log of ended sessions comes on top of it: up to two fifths of MaxBytes
+	// when MaxBytes/1024 sessions end in 20 minutes. When more do, the log
+	// reaches back less, and its readers get ErrCursorLost.
 	MaxBytes int64
 }
 
 // MemoryStore is a [Store] in the memory of one process: sessions end with it.
-// One mutex guards it; every method is O(log n) in the sessions, or in the
-// user's sessions where it is about a user.
+// It is bounded: see [MemoryOptions] for what happens when it is full.
 //
-// It is bounded. When it is full, expired sessions make room first, then the
-// anonymous ones that were not used for longest (logged with ReasonEvicted). A
-// signed-in session is never evicted: Create and Replace fail instead, so a
-// flood of visitors can't sign anybody out.
+// Load, Touch and ByID lock one of 64 parts of the store, so that they run on
+// all cores. What makes, replaces and ends sessions runs one at a time. A method
+// takes O(log n) in the sessions, or in the user's where it is about a user;
+// Reap, O(limit log n).
 type MemoryStore struct {
-	max int64
+	max  int64
+	seed maphash.Seed
 
+	// keys decide what there is: a step that adds or removes several sessions
+	// holds all their shards while it does, so that nobody sees half of it.
+	keys [shards]keyShard
+	// ids lead to keys. They are added before and removed after, and who comes
+	// from one looks under the key.
+	ids [shards]idShard
+
+	// mu is held by all but Load, Touch and, most often, ByID. Who holds it may
+	// read what others lock a shard for (but for the times that Touch moves),
+	// and is the only one to hold two shards, so they need no order.
 	mu       sync.Mutex
-	byKey    map[Key]*entry
-	byID     map[string]*entry
-	byUser   map[string]map[string]*entry     // user id, session id
-	byOrigin map[originName]map[string]*entry // the same
+	users    [shards]index // the first session of each user
+	byOrigin map[uint64]*originMember
 	bytes    int64
+	reapAt   int // the shard that Reap begins with
 
-	// Ordered by the next expiry. Anonymous sessions stand apart, because
-	// they alone may be evicted.
-	users, anonymous expiryHeap
-
-	epochs    map[string]userEpoch
-	lastEpoch uint64
-	log       endedLog
+	epochs epochs
+	log    endedLog
 }
 
-// userEpoch is forgotten after epochMemory. The numbers come from one counter
-// of the store, so a user's next one is new even then (rule E3).
-type userEpoch struct {
-	value  uint64
-	raised time.Time
+// keyShard is a part of the sessions, by the hash of their key.
+type keyShard struct {
+	mu sync.Mutex
+	index
+	// Anonymous sessions stand apart, because they alone may be evicted.
+	signedIn, anonymous expiryHeap
+	_                   [64]byte // keeps two locks out of one cache line
+}
+
+// idShard is a part of the sessions, by the hash of their id.
+type idShard struct {
+	mu sync.Mutex
+	index
+	_ [64]byte
 }
 
 const (
-	epochMemory = 2 * time.Hour
+	shardBits = 6
+	shards    = 1 << shardBits
+
 	// bytesPerEnded bounds the log: a store of n bytes logs n/1024 sessions
 	// even when fewer minutes than logMemory pass meanwhile.
 	bytesPerEnded = 1024
-	// entryOverhead is about what maps, heap and struct cost a session.
-	entryOverhead = 640
-	// originOverhead is what a name of its origin costs besides.
-	originOverhead = 320
+	// entryBytes is what a session takes besides its text: the entry, and its
+	// part of three indexes and a heap.
+	entryBytes = 128 + 3*10 + 20
+	// originBytes is what each name of its origin takes besides, with the map.
+	originBytes = 80
 )
 
 var errFull = errors.New("session: the memory store is full of signed-in sessions; raise MemoryOptions.MaxBytes or use a database")
@@ -73,50 +106,51 @@ func NewMemoryStore(o *MemoryOptions) *MemoryStore {
 	if o != nil && o.MaxBytes > 0 {
 		maxBytes = o.MaxBytes
 	}
-	return &MemoryStore{
+	s := &MemoryStore{
 		max:      maxBytes,
-		byKey:    make(map[Key]*entry),
-		byID:     make(map[string]*entry),
-		byUser:   make(map[string]map[string]*entry),
-		byOrigin: make(map[originName]map[string]*entry),
-		epochs:   make(map[string]userEpoch),
+		seed:     maphash.MakeSeed(),
+		byOrigin: make(map[uint64]*originMember),
 		log:      newEndedLog(rand.Text(), int(max(maxBytes/bytesPerEnded, 1000))),
 	}
+	for i := range shards {
+		s.keys[i].index = index{number: inKeys, hash: func(e *entry) uint64 { return s.hashKey(e.key) }}
+		s.ids[i].index = index{number: inIDs, hash: func(e *entry) uint64 { return s.hashText(e.text.id()) }}
+		s.users[i] = index{number: inUsers, hash: func(e *entry) uint64 { return s.hashText(e.text.userID()) }}
+	}
+	return s
 }
 
 var _ Store = (*MemoryStore)(nil)
 
-// Create implements [Store].
-func (s *MemoryStore) Create(ctx context.Context, rec Record, epoch uint64) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.byKey[rec.Key] != nil || s.byID[rec.ID] != nil || s.log.knows(rec.ID, rec.Key) {
-		return ErrExists
-	}
-	if epoch != AnyEpoch && epoch != s.epochs[rec.UserID].value {
-		return ErrEpoch
-	}
-	rec = clone(rec)
-	rec.Rev = 1
-	e := &entry{rec: rec, size: sizeOf(rec)}
-	if err := s.makeRoom(e.size); err != nil {
-		return err
-	}
-	s.insert(e)
-	return nil
-}
+func (s *MemoryStore) hashKey(key Key) uint64      { return maphash.Bytes(s.seed, key[:]) }
+func (s *MemoryStore) hashText(text string) uint64 { return maphash.String(s.seed, text) }
+
+// shardOf takes the bits of a hash that an index uses last.
+func shardOf(hash uint64) int { return int(hash >> (64 - shardBits)) }
+
+func (s *MemoryStore) keyShard(key Key) *keyShard { return &s.keys[shardOf(s.hashKey(key))] }
 
 // Load implements [Store].
 func (s *MemoryStore) Load(ctx context.Context, key Key) (rec Record, found bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return Record{}, false, err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.byKey[key].read()
+	rec, found = s.load(key)
+	return rec, found, nil
+}
+
+func (s *MemoryStore) load(key Key) (rec Record, found bool) {
+	hash := s.hashKey(key)
+	k := &s.keys[shardOf(hash)]
+	k.mu.Lock()
+	e := k.find(hash, key)
+	if e == nil {
+		k.mu.Unlock()
+		return Record{}, false
+	}
+	x := e.read()
+	k.mu.Unlock()
+	return x.record(), true
 }
 
 // ByID implements [Store].
@@ -124,9 +158,70 @@ func (s *MemoryStore) ByID(ctx context.Context, id string) (rec Record, found bo
 	if err := ctx.Err(); err != nil {
 		return Record{}, false, err
 	}
+	hash := s.hashText(id)
+	i := &s.ids[shardOf(hash)]
+	i.mu.Lock()
+	e := i.find(hash, id)
+	i.mu.Unlock()
+	if e == nil {
+		return Record{}, false, nil
+	}
+	if rec, found = s.load(e.key); found && rec.ID == id {
+		return rec, true, nil
+	}
+	// It is being added, ended or given another key. Wait until that is done.
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.byID[id].read()
+	if e = i.find(hash, id); e == nil {
+		return Record{}, false, nil
+	}
+	rec, found = s.load(e.key)
+	return rec, found, nil
+}
+
+// Touch implements [Store].
+func (s *MemoryStore) Touch(ctx context.Context, key Key, seen, idleExpires time.Time) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	hash := s.hashKey(key)
+	k := &s.keys[shardOf(hash)]
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if e := k.find(hash, key); e != nil {
+		e.seen = max(e.seen, seen.UnixMicro())
+		e.idleExpires = min(max(e.idleExpires, idleExpires.UnixMicro()), e.expires)
+		if e.place >= 0 {
+			k.heapOf(e).fix(e)
+		}
+	}
+	return nil
+}
+
+// Create implements [Store].
+func (s *MemoryStore) Create(ctx context.Context, rec Record, epoch uint64) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	rec.Rev = 1
+	e := s.newEntry(&rec)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.byKey(rec.Key) != nil || s.byID(rec.ID) != nil || s.log.knows(rec.ID, rec.Key) {
+		return ErrExists
+	}
+	if epoch != AnyEpoch && epoch != s.epochs.of(rec.UserID) {
+		return ErrEpoch
+	}
+	if err := s.makeRoom(e.cost()); err != nil {
+		return err
+	}
+	s.note(e)
+	k := s.keyShard(e.key)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.insert(e)
+	return nil
 }
 
 // Replace implements [Store].
@@ -136,42 +231,43 @@ func (s *MemoryStore) Replace(ctx context.Context, old Key, rec Record, ifRev ui
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e := s.byKey[old]
+	was := s.byKey(old)
 	switch {
-	case e == nil:
+	case was == nil:
 		return ErrNotFound
-	case e.rec.Rev != ifRev:
+	case was.text.rev() != ifRev:
 		return ErrConflict
-	case rec.Key != old && (s.byKey[rec.Key] != nil || s.log.knows("", rec.Key)):
+	case rec.Key != old && (s.byKey(rec.Key) != nil || s.log.knows("", rec.Key)):
 		return ErrExists
 	}
-	rec = clone(rec)
-	rec.ID, rec.Created, rec.Rev = e.rec.ID, e.rec.Created, ifRev+1
-	rec.Seen = later(rec.Seen, e.rec.Seen)
-	rec.IdleExpires = earlier(later(rec.IdleExpires, e.rec.IdleExpires), rec.Expires)
-	s.remove(e) // so that it doesn't make room for itself
-	err := s.makeRoom(sizeOf(rec))
-	if err == nil {
-		e.rec, e.size = rec, sizeOf(rec)
-	}
-	s.insert(e)
-	return err
-}
+	var before Record
+	was.text.unpack(&before)
+	rec.ID, rec.Created, rec.Rev = before.ID, before.Created, ifRev+1
+	e := s.newEntry(&rec)
 
-// Touch implements [Store].
-func (s *MemoryStore) Touch(ctx context.Context, key Key, seen, idleExpires time.Time) error {
-	if err := ctx.Err(); err != nil {
+	from, to := s.keyShard(old), s.keyShard(rec.Key)
+	// Out of the heap it doesn't make room for itself. Load finds it all the while.
+	from.mu.Lock()
+	from.heapOf(was).remove(was)
+	from.mu.Unlock()
+	err := s.makeRoom(e.cost() - was.cost())
+
+	from.mu.Lock()
+	defer from.mu.Unlock()
+	if err != nil {
+		from.heapOf(was).push(was)
 		return err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	e := s.byKey[key]
-	if e == nil {
-		return nil
+	if to != from {
+		to.mu.Lock()
+		defer to.mu.Unlock()
 	}
-	e.rec.Seen = later(seen, e.rec.Seen)
-	e.rec.IdleExpires = earlier(later(idleExpires, e.rec.IdleExpires), e.rec.Expires)
-	heap.Fix(s.heapOf(e), e.index)
+	from.index.remove(was)
+	e.seen = max(e.seen, was.seen)
+	e.idleExpires = min(max(e.idleExpires, was.idleExpires), e.expires)
+	to.insert(e)
+	s.note(e) // before, so that ByID finds one of the two
+	s.forget(was)
 	return nil
 }
 
@@ -182,11 +278,11 @@ func (s *MemoryStore) End(ctx context.Context, id string, reason Reason, at time
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e := s.byID[id]
+	e := s.byID(id)
 	if e == nil {
 		return false, nil
 	}
-	s.end(e, reason, at)
+	s.end([]*entry{e}, reason, at)
 	return true, nil
 }
 
@@ -207,24 +303,21 @@ func (s *MemoryStore) EndUserAt(ctx context.Context, userID, exceptID string, ep
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.epochs[userID].value != epoch {
+	if s.epochs.of(userID) != epoch {
 		return nil, ErrEpoch
 	}
 	return s.endUser(userID, exceptID, reason, at), nil
 }
 
-func (s *MemoryStore) endUser(userID, exceptID string, reason Reason, at time.Time) (ended []Ended) {
-	s.lastEpoch++
-	s.epochs[userID] = userEpoch{value: s.lastEpoch, raised: time.Now()}
-	if userID == "" {
-		return nil // anonymous sessions are nobody's
-	}
-	for id, e := range maps.Clone(s.byUser[userID]) {
-		if id != exceptID {
-			ended = append(ended, s.end(e, reason, at))
+func (s *MemoryStore) endUser(userID, exceptID string, reason Reason, at time.Time) []Ended {
+	s.epochs.raise(userID, time.Now())
+	var ending []*entry
+	for e := s.firstOf(userID); e != nil; e = e.userAfter {
+		if e.text.id() != exceptID {
+			ending = append(ending, e)
 		}
 	}
-	return ended
+	return s.end(ending, reason, at)
 }
 
 // EndOrigin implements [Store].
@@ -235,14 +328,17 @@ func (s *MemoryStore) EndOrigin(ctx context.Context, o Origin, reason Reason, at
 	if !o.names() {
 		return nil, ErrOrigin
 	}
+	narrowest, n := originsOf(o)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, e := range maps.Clone(s.byOrigin[originsOf(o)[0]]) {
-		if o.Subject == "" || e.rec.Origin.Subject == o.Subject {
-			ended = append(ended, s.end(e, reason, at))
+	var ending []*entry
+	for m := s.byOrigin[maphash.Comparable(s.seed, narrowest[0])]; m != nil; m = m.after {
+		names, _ := originsOf(m.e.text.origin())
+		if all := func(name originName) bool { return slices.Contains(names[:], name) }; all(narrowest[0]) && (n < 2 || all(narrowest[1])) {
+			ending = append(ending, m.e)
 		}
 	}
-	return ended, nil
+	return s.end(ending, reason, at), nil
 }
 
 // EndedSince implements [Store].
@@ -260,16 +356,31 @@ func (s *MemoryStore) ListUser(ctx context.Context, userID string) ([]Record, er
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	var recs []Record
-	for _, e := range s.byUser[userID] {
-		recs = append(recs, clone(e.rec))
+	for _, x := range s.snapshot(userID) {
+		recs = append(recs, x.record())
 	}
 	slices.SortFunc(recs, func(a, b Record) int {
 		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(a.ID, b.ID))
 	})
 	return recs, nil
+}
+
+// snapshot returns a user's sessions as they are at one moment.
+func (s *MemoryStore) snapshot(userID string) []reading {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var found []*entry
+	for e := s.firstOf(userID); e != nil; e = e.userAfter {
+		found = append(found, e)
+	}
+	read := make([]reading, len(found))
+	unlock := s.lock(found)
+	for i, e := range found {
+		read[i] = e.read()
+	}
+	unlock()
+	return read
 }
 
 // Epoch implements [Store].
@@ -279,7 +390,7 @@ func (s *MemoryStore) Epoch(ctx context.Context, userID string) (uint64, error) 
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.epochs[userID].value, nil
+	return s.epochs.of(userID), nil
 }
 
 // Reap implements [Store].
@@ -289,97 +400,262 @@ func (s *MemoryStore) Reap(ctx context.Context, now time.Time, limit int) (ended
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for user, e := range s.epochs {
-		if time.Since(e.raised) > epochMemory {
-			delete(s.epochs, user)
-		}
-	}
+	s.epochs.forget(time.Now())
 	s.log.trim(time.Now())
-	for len(ended) < limit {
-		e := s.nextExpired(now)
-		if e == nil {
+	return s.bury(s.takeExpired(now, limit), ReasonExpired, now), nil
+}
+
+// takeExpired removes at most limit expired sessions from their shards in one
+// step. It goes on where the last one found enough, so that of a great many
+// expired sessions it takes those of one shard or two, and holds no other.
+func (s *MemoryStore) takeExpired(now time.Time, limit int) (taken []*entry) {
+	for n := range shards {
+		k := &s.keys[(s.reapAt+n)%shards]
+		k.mu.Lock()
+		before := len(taken)
+		for len(taken) < limit {
+			e := k.nextExpired(now)
+			if e == nil {
+				break
+			}
+			k.remove(e)
+			taken = append(taken, e)
+		}
+		if len(taken) > before {
+			defer k.mu.Unlock()
+		} else {
+			k.mu.Unlock()
+		}
+		if len(taken) >= limit {
+			s.reapAt = (s.reapAt + n) % shards
 			break
 		}
-		ended = append(ended, s.end(e, ReasonExpired, now))
 	}
-	return ended, nil
+	return taken
 }
 
-func (s *MemoryStore) nextExpired(now time.Time) *entry {
-	for _, h := range []expiryHeap{s.anonymous, s.users} {
-		if len(h) > 0 && !h[0].deadline().After(now) {
-			return h[0]
-		}
-	}
-	return nil
-}
-
-// makeRoom makes room for n more bytes.
+// makeRoom makes room for n more bytes. What it ends is ended whether or not
+// there is room in the end.
 func (s *MemoryStore) makeRoom(n int64) error {
 	now := time.Now().UTC()
 	for s.bytes+n > s.max {
-		e, reason := s.nextExpired(now), ReasonExpired
-		if e == nil && len(s.anonymous) > 0 {
-			e, reason = s.anonymous[0], ReasonEvicted
-		}
-		if e == nil {
+		k, expired := s.leastNeeded(now)
+		if k == nil {
 			return errFull
 		}
-		s.end(e, reason, now)
+		k.mu.Lock()
+		e, reason := k.nextExpired(now), ReasonExpired
+		if e == nil && !expired && len(k.anonymous) > 0 {
+			e, reason = k.anonymous[0].e, ReasonEvicted
+		}
+		if e != nil { // else a Touch was faster
+			k.remove(e)
+		}
+		k.mu.Unlock()
+		if e != nil {
+			s.bury([]*entry{e}, reason, now)
+		}
 	}
 	return nil
 }
 
-func (s *MemoryStore) end(e *entry, reason Reason, at time.Time) Ended {
-	s.remove(e)
-	ended := Ended{ID: e.rec.ID, UserID: e.rec.UserID, Reason: reason, At: at}
-	s.log.append(ended, e.rec.Key, time.Now())
+// leastNeeded returns the shard with an expired session, or else with the
+// anonymous one that is the next to expire; nil when there is none.
+func (s *MemoryStore) leastNeeded(now time.Time) (least *keyShard, expired bool) {
+	var next int64
+	for i := range s.keys {
+		k := &s.keys[i]
+		k.mu.Lock()
+		expired = k.nextExpired(now) != nil
+		if len(k.anonymous) > 0 && (least == nil || k.anonymous[0].at < next) {
+			least, next = k, k.anonymous[0].at
+		}
+		k.mu.Unlock()
+		if expired {
+			return k, true
+		}
+	}
+	return least, false
+}
+
+// end ends sessions in one step.
+func (s *MemoryStore) end(ending []*entry, reason Reason, at time.Time) []Ended {
+	unlock := s.lock(ending)
+	for _, e := range ending {
+		s.keyShard(e.key).remove(e)
+	}
+	unlock()
+	return s.bury(ending, reason, at)
+}
+
+// bury logs what was removed from its shard.
+func (s *MemoryStore) bury(es []*entry, reason Reason, at time.Time) (ended []Ended) {
+	now := time.Now()
+	for _, e := range es {
+		s.forget(e)
+		x := Ended{ID: e.text.id(), UserID: e.text.userID(), Reason: reason, At: at}
+		s.log.append(x, e.key, now)
+		ended = append(ended, x)
+	}
 	return ended
 }
 
-func (s *MemoryStore) insert(e *entry) {
-	s.byKey[e.rec.Key] = e
-	s.byID[e.rec.ID] = e
-	if user := e.rec.UserID; user != "" {
-		if s.byUser[user] == nil {
-			s.byUser[user] = make(map[string]*entry)
-		}
-		s.byUser[user][e.rec.ID] = e
+// lock locks the shards of sessions, each once. Call it with mu held.
+func (s *MemoryStore) lock(es []*entry) (unlock func()) {
+	var set uint64
+	for _, e := range es {
+		set |= 1 << shardOf(s.hashKey(e.key))
 	}
-	for _, o := range originsOf(e.rec.Origin) {
-		if s.byOrigin[o] == nil {
-			s.byOrigin[o] = make(map[string]*entry)
+	each := func(f func(*sync.Mutex)) {
+		for rest := set; rest != 0; rest &= rest - 1 {
+			f(&s.keys[bits.TrailingZeros64(rest)].mu)
 		}
-		s.byOrigin[o][e.rec.ID] = e
 	}
-	heap.Push(s.heapOf(e), e)
-	s.bytes += e.size
+	each((*sync.Mutex).Lock)
+	return func() { each((*sync.Mutex).Unlock) }
 }
 
-func (s *MemoryStore) remove(e *entry) {
-	delete(s.byKey, e.rec.Key)
-	delete(s.byID, e.rec.ID)
-	if user := e.rec.UserID; user != "" {
-		delete(s.byUser[user], e.rec.ID)
-		if len(s.byUser[user]) == 0 {
-			delete(s.byUser, user)
+// note adds a session to all but its shard.
+func (s *MemoryStore) note(e *entry) {
+	i := &s.ids[shardOf(s.hashText(e.text.id()))]
+	i.mu.Lock()
+	i.add(e)
+	i.mu.Unlock()
+	if user := e.text.userID(); user != "" {
+		if first := s.firstOf(user); first == nil {
+			s.usersOf(user).add(e)
+		} else {
+			e.userBefore, e.userAfter = first, first.userAfter
+			if e.userAfter != nil {
+				e.userAfter.userBefore = e
+			}
+			first.userAfter = e
 		}
 	}
-	for _, o := range originsOf(e.rec.Origin) {
-		delete(s.byOrigin[o], e.rec.ID)
-		if len(s.byOrigin[o]) == 0 {
-			delete(s.byOrigin, o)
+	for _, m := range e.members() {
+		if m.after = s.byOrigin[m.hash]; m.after != nil {
+			m.after.before = m
 		}
+		s.byOrigin[m.hash] = m
 	}
-	heap.Remove(s.heapOf(e), e.index)
-	s.bytes -= e.size
+	s.bytes += e.cost()
 }
 
-func (s *MemoryStore) heapOf(e *entry) *expiryHeap {
-	if e.rec.UserID == "" {
-		return &s.anonymous
+// forget takes back what note did.
+func (s *MemoryStore) forget(e *entry) {
+	i := &s.ids[shardOf(s.hashText(e.text.id()))]
+	i.mu.Lock()
+	i.remove(e)
+	i.mu.Unlock()
+	if user := e.text.userID(); user != "" {
+		before, after := e.userBefore, e.userAfter
+		if after != nil {
+			after.userBefore = before
+		}
+		if before != nil {
+			before.userAfter = after
+		} else {
+			users := s.usersOf(user)
+			users.remove(e)
+			if after != nil {
+				users.add(after)
+			}
+		}
+		e.userBefore, e.userAfter = nil, nil
 	}
-	return &s.users
+	for _, m := range e.members() {
+		if m.after != nil {
+			m.after.before = m.before
+		}
+		switch {
+		case m.before != nil:
+			m.before.after = m.after
+		case m.after != nil:
+			s.byOrigin[m.hash] = m.after
+		default:
+			delete(s.byOrigin, m.hash)
+		}
+	}
+	s.bytes -= e.cost()
+}
+
+func (s *MemoryStore) byKey(key Key) *entry {
+	hash := s.hashKey(key)
+	return s.keys[shardOf(hash)].find(hash, key)
+}
+
+func (s *MemoryStore) byID(id string) *entry {
+	hash := s.hashText(id)
+	return s.ids[shardOf(hash)].find(hash, id)
+}
+
+func (s *MemoryStore) usersOf(userID string) *index { return &s.users[shardOf(s.hashText(userID))] }
+
+// firstOf returns the first of a user's sessions. Anonymous ones are nobody's.
+func (s *MemoryStore) firstOf(userID string) *entry {
+	hash := s.hashText(userID)
+	e := s.users[shardOf(hash)].first(hash)
+	for e != nil && e.text.userID() != userID {
+		e = e.next[inUsers]
+	}
+	return e
+}
+
+func (k *keyShard) find(hash uint64, key Key) *entry {
+	e := k.first(hash)
+	for e != nil && e.key != key {
+		e = e.next[inKeys]
+	}
+	return e
+}
+
+func (i *idShard) find(hash uint64, id string) *entry {
+	e := i.first(hash)
+	for e != nil && e.text.id() != id {
+		e = e.next[inIDs]
+	}
+	return e
+}
+
+func (k *keyShard) insert(e *entry) {
+	k.index.add(e)
+	k.heapOf(e).push(e)
+}
+
+func (k *keyShard) remove(e *entry) {
+	k.index.remove(e)
+	k.heapOf(e).remove(e)
+}
+
+func (k *keyShard) heapOf(e *entry) *expiryHeap {
+	if e.text.userID() == "" {
+		return &k.anonymous
+	}
+	return &k.signedIn
+}
+
+func (k *keyShard) nextExpired(now time.Time) *entry {
+	for _, h := range []expiryHeap{k.anonymous, k.signedIn} {
+		if len(h) > 0 && h[0].at <= now.UnixMicro() {
+			return h[0].e
+		}
+	}
+	return nil
+}
+
+func (s *MemoryStore) newEntry(rec *Record) *entry {
+	e := &entry{
+		key: rec.Key, text: pack(rec), place: -1,
+		seen: rec.Seen.UnixMicro(), idleExpires: rec.IdleExpires.UnixMicro(), expires: rec.Expires.UnixMicro(),
+	}
+	names, n := originsOf(rec.Origin)
+	if n > 0 {
+		e.origins = new([2]originMember)
+	}
+	for i, name := range names[:n] {
+		e.origins[i] = originMember{e: e, hash: maphash.Comparable(s.seed, name)}
+	}
+	return e
 }
 
 // originName is a name that sessions are found by: the provider's session, or the
@@ -389,77 +665,29 @@ type originName struct {
 	sid           bool
 }
 
-// originsOf returns the names of an origin, the narrowest first.
-func originsOf(o Origin) (names []originName) {
+// originsOf returns the n names of an origin, the narrowest first.
+func originsOf(o Origin) (names [2]originName, n int) {
 	if o.Issuer == "" {
-		return nil
+		return names, 0
 	}
 	if o.SID != "" {
-		names = append(names, originName{o.Issuer, o.SID, true})
+		names[n] = originName{o.Issuer, o.SID, true}
+		n++
 	}
 	if o.Subject != "" {
-		names = append(names, originName{o.Issuer, o.Subject, false})
+		names[n] = originName{o.Issuer, o.Subject, false}
+		n++
 	}
-	return names
+	return names, n
 }
 
-// entry is a record with its place in a heap.
-type entry struct {
-	rec   Record
-	size  int64
-	index int
-}
-
-func (e *entry) deadline() time.Time { return earlier(e.rec.IdleExpires, e.rec.Expires) }
-
-func (e *entry) read() (rec Record, found bool, err error) {
-	if e == nil {
-		return Record{}, false, nil
-	}
-	return clone(e.rec), true, nil
-}
-
-// expiryHeap is a container/heap, the next to expire first.
-type expiryHeap []*entry
-
-func (h expiryHeap) Len() int           { return len(h) }
-func (h expiryHeap) Less(i, j int) bool { return h[i].deadline().Before(h[j].deadline()) }
-func (h expiryHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = i, j
-}
-func (h *expiryHeap) Push(x any) {
-	e := x.(*entry)
-	e.index = len(*h)
-	*h = append(*h, e)
-}
-func (h *expiryHeap) Pop() any {
-	old := *h
-	e := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	return e
-}
-
-// clone keeps the store's record apart from the caller's.
+// clone keeps one's record apart from another's.
 func clone(rec Record) Record {
 	rec.Scopes = slices.Clone(rec.Scopes)
 	rec.Roles = slices.Clone(rec.Roles)
-	rec.Data = bytes.Clone(rec.Data)
-	rec.Refresh.Successor = bytes.Clone(rec.Refresh.Successor)
+	rec.Data = slices.Clone(rec.Data)
+	rec.Refresh.Successor = slices.Clone(rec.Refresh.Successor)
 	return rec
-}
-
-func sizeOf(rec Record) int64 {
-	n := entryOverhead + len(rec.ID) + len(rec.UserID) + len(rec.UserAgent) + len(rec.IP) + len(rec.Data) +
-		len(rec.Origin.Issuer) + len(rec.Origin.Subject) + len(rec.Origin.SID) + len(rec.Refresh.Successor)
-	n += originOverhead * len(originsOf(rec.Origin))
-	for _, list := range [][]string{rec.Scopes, rec.Roles} {
-		for _, s := range list {
-			n += 16 + len(s)
-		}
-	}
-	return int64(n)
 }
 
 func later(a, b time.Time) time.Time {

@@ -48,6 +48,8 @@ var allowed = map[string][]string{
 	"internal/redistest":         {"internal/child"},
 	"internal/sqldb":             {},
 	"internal/origin":            {},
+	"internal/proxy":             {},
+	"internal/sessionload":       {"session"},
 	"internal/house":             {},
 }
 

@@ -45,6 +45,8 @@ func TestChild(t *testing.T) {
 		childCounts(t, name, dsn)
 	case "change":
 		childChanges(t, name, dsn)
+	case "lock":
+		childLocks(t, dsn)
 	}
 }
 

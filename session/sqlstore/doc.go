@@ -41,8 +41,9 @@
 //
 // Who ends sessions waits for the one before: ends are as many a second as the
 // server can commit one after the other. Everything else runs side by side. So
-// that a node that froze in the middle holds nobody up for long, set
-// idle_in_transaction_session_timeout for the database's user, say to 10s.
+// that a node that froze, or a network that vanished, in the middle holds nobody
+// up for long, set idle_in_transaction_session_timeout for the database's user,
+// say to 5s: without it, who ends sessions was seen to wait 13 seconds more.
 // Serialisation failures and deadlocks are tried again for up to ten seconds;
 // no call but Migrate takes longer than fifteen. A server that is down is an
 // error at once, and the pool recovers by itself when it is back.
