@@ -62,7 +62,7 @@ func (v *visit[D]) logout(ctx context.Context) error {
 
 // Revoke ends one session of a user, by its public id. It reports false when
 // there is no such session or it is another user's. Like Logout, it and the
-// three below go on when ctx is cancelled: until its deadline, but for 1 second
+// four below go on when ctx is cancelled: until its deadline, but for 1 second
 // at least and 5 at most.
 func (m *Manager[D]) Revoke(ctx context.Context, userID, id string, reason Reason) (bool, error) {
 	if userID == "" || id == "" {
@@ -90,6 +90,23 @@ func (m *Manager[D]) RevokeOthers(ctx context.Context, userID, keepID string, re
 	ctx, cancel := detached(ctx)
 	defer cancel()
 	ended, err := m.store.EndUser(ctx, userID, keepID, reason, m.now())
+	return m.endedAll(ctx, ended, err)
+}
+
+// RevokeOthersAt is RevokeOthers while the user's epoch is still the one given,
+// and otherwise [ErrEpoch]: somebody has ended the user's sessions since it was
+// read, and those that live may have begun after that. For who ends sessions for
+// something that happened earlier, and may not be the only one to do so.
+func (m *Manager[D]) RevokeOthersAt(ctx context.Context, userID, keepID string, epoch uint64, reason Reason) (int, error) {
+	if userID == "" {
+		return 0, errNoUser
+	}
+	ctx, cancel := detached(ctx)
+	defer cancel()
+	ended, err := m.store.EndUserAt(ctx, userID, keepID, epoch, reason, m.now())
+	if errors.Is(err, ErrEpoch) {
+		return 0, err
+	}
 	return m.endedAll(ctx, ended, err)
 }
 
