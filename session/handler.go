@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"slices"
 	"strings"
 )
 
@@ -31,34 +30,53 @@ func (m *Manager[D]) Handler(next http.Handler) http.Handler {
 				return
 			}
 		}
-		v := m.newVisit(r)
-		r = r.WithContext(context.WithValue(r.Context(), m.contextKey(), v))
-		before := w.Header().Clone()
-		writing := &writer{ResponseWriter: w}
-		writing.commit = func(status int, hijack bool) error {
-			err := v.commit(r.Context(), status, w.Header(), hijack)
-			if err == nil {
-				return nil
-			}
-			v.abandon(r.Context())
-			// What next meant to send goes, cookies of its own too; what stood
-			// there before it (of an outer middleware) stays.
-			h := w.Header()
-			clear(h)
-			for name, values := range before {
-				h[name] = values
-			}
-			v.writeFailure(h)
-			m.fail(w, r, err)
-			return err
+		x := &exchange[D]{visit: visit[D]{m: m, outer: r.Context()}}
+		x.visit.present(r)
+		x.visit.inner = context.WithValue(r.Context(), m.key, &x.visit)
+		x.request = r.WithContext(x.visit.inner)
+		x.writer = writer{ResponseWriter: w, committer: x}
+		if len(w.Header()) > 0 {
+			x.before = w.Header().Clone()
 		}
-		defer func() { // a panic, of next or of a change that commit ran again
-			v.close()
-			v.abandon(r.Context())
-		}()
-		next.ServeHTTP(writing.wrap(), r)
-		_ = writing.begin(http.StatusOK, false) // net/http answers 200 for next
+		defer x.end() // also after a panic, of next or of a change that commit ran again
+		next.ServeHTTP(x.writer.wrap(), x.request)
+		_ = x.writer.begin(http.StatusOK, false) // net/http answers 200 for next
 	})
+}
+
+// exchange is a request on its way through Handler: one piece, because every
+// request makes one.
+type exchange[D any] struct {
+	visit   visit[D]
+	writer  writer
+	request *http.Request
+	before  http.Header // what stood there before next; nil for nothing
+}
+
+// commit saves the session as the response begins. When that fails it answers
+// the request with the error.
+func (x *exchange[D]) commit(status int, hijack bool) error {
+	v, w, ctx := &x.visit, x.writer.ResponseWriter, x.request.Context()
+	err := v.commit(ctx, status, w.Header(), hijack)
+	if err == nil {
+		return nil
+	}
+	v.abandon(ctx)
+	// What next meant to send goes, cookies of its own too; what stood
+	// there before it (of an outer middleware) stays.
+	h := w.Header()
+	clear(h)
+	for name, values := range x.before {
+		h[name] = values
+	}
+	v.writeFailure(h)
+	v.m.fail(w, x.request, err)
+	return err
+}
+
+func (x *exchange[D]) end() {
+	x.visit.close()
+	x.visit.abandon(x.request.Context())
 }
 
 // CheckOrigin is the cross-origin check of Handler, for routes outside of it.
@@ -75,7 +93,7 @@ func (m *Manager[D]) CheckOrigin(r *http.Request) error { return m.config.csrf.C
 // to Cache-Control and Vary.
 func (m *Manager[D]) Authenticate(r *http.Request) (*Session[D], error) {
 	v := m.visitOf(r.Context())
-	if v == nil || v.isClosed() || !slices.Equal(v.values, m.cookieValues(r)) {
+	if v == nil || v.isClosed() || !v.presentedBy(r) {
 		v = m.newVisit(r)
 	}
 	return v.authenticate(r.Context())
@@ -111,13 +129,11 @@ func (m *Manager[D]) Update(ctx context.Context, f func(*D) error) error {
 	return v.update(ctx, f)
 }
 
-// contextKey differs between managers, so that two can wrap one handler.
-func (m *Manager[D]) contextKey() any { return contextKey{m} }
-
-type contextKey struct{ manager any }
+// contextKey has a size, so that no two are at one address.
+type contextKey struct{ _ byte }
 
 func (m *Manager[D]) visitOf(ctx context.Context) *visit[D] {
-	v, _ := ctx.Value(m.contextKey()).(*visit[D])
+	v, _ := ctx.Value(m.key).(*visit[D])
 	return v
 }
 
@@ -125,16 +141,20 @@ func (m *Manager[D]) visitOf(ctx context.Context) *visit[D] {
 // which run while the visit is locked: one that looked for the session in its
 // context would wait for ever.
 func (m *Manager[D]) apart(ctx context.Context) context.Context {
-	if m.visitOf(ctx) == nil {
+	v := m.visitOf(ctx)
+	switch {
+	case v == nil:
 		return ctx
+	case ctx == v.inner: // most often
+		return v.outer
 	}
-	return context.WithValue(ctx, m.contextKey(), (*visit[D])(nil))
+	return context.WithValue(ctx, m.key, (*visit[D])(nil))
 }
 
 // fail answers with the error, also when the host's ErrorHandler writes nothing:
 // net/http would make a 200 of that.
 func (m *Manager[D]) fail(w http.ResponseWriter, r *http.Request, err error) {
-	answer := &writer{ResponseWriter: w, commit: func(int, bool) error { return nil }}
+	answer := &writer{ResponseWriter: w}
 	m.config.onError(answer.wrap(), r, err)
 	if !answer.begun {
 		w.WriteHeader(StatusOf(err))

@@ -15,6 +15,7 @@ type Manager[D any] struct {
 	config config
 	events func(context.Context, Event)
 	hooks  hooks
+	key    *contextKey // of visits in contexts: two managers can wrap one handler
 
 	stop context.CancelFunc // ends the reaper
 	done sync.WaitGroup
@@ -38,7 +39,7 @@ func New[D any](store Store, o *Options) (*Manager[D], error) {
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	m := &Manager[D]{store: store, config: c, events: o.Events, stop: stop}
+	m := &Manager[D]{store: store, config: c, events: o.Events, key: new(contextKey), stop: stop}
 	if c.reapEvery > 0 {
 		m.done.Go(func() { m.reap(ctx) })
 	}
@@ -84,7 +85,7 @@ func (m *Manager[D]) open(ctx context.Context, rec Record) (*Session[D], error) 
 		m.undecodable(ctx, rec, err)
 		return nil, ErrNotFound
 	}
-	return &Session[D]{rec: rec, data: data}, nil
+	return &Session[D]{rec: &rec, data: data}, nil
 }
 
 func (m *Manager[D]) undecodable(ctx context.Context, rec Record, err error) {

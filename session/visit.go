@@ -20,16 +20,19 @@ var errTooManyCookies = errors.New("session: too many cookies of one name to loo
 // store is asked and while hooks run, but not while a function given to Update does.
 type visit[D any] struct {
 	m      *Manager[D]
+	header string   // Cookie, when the request has one such line
 	values []string // of the cookies with our name, each once
+
+	inner, outer context.Context // of the request, with the visit and without; nil outside of Handler
 
 	mu      sync.Mutex
 	loaded  bool
 	loadErr error    // the store could not tell
 	used    bool     // read or written: the response depends on the cookie
 	dead    bool     // cookies, but not one live session
-	live    []Record // all the cookies name; the session is the only one
+	live    []Record // all the cookies name; the session is the only one. Never changed either
 
-	rec      *Record // the session; nil: none
+	rec      *Record // the session; nil: none. Snapshots share it: it is replaced, never changed
 	data     []byte  // its data as this request has changed it
 	changes  []func(*D) error
 	version  int         // raised whenever rec or data changes
@@ -42,7 +45,25 @@ type visit[D any] struct {
 }
 
 func (m *Manager[D]) newVisit(r *http.Request) *visit[D] {
-	return &visit[D]{m: m, values: m.cookieValues(r)}
+	v := &visit[D]{m: m}
+	v.present(r)
+	return v
+}
+
+// present takes the cookies of the request.
+func (v *visit[D]) present(r *http.Request) {
+	v.values = v.m.cookieValues(r)
+	if lines := r.Header["Cookie"]; len(lines) == 1 {
+		v.header = lines[0]
+	}
+}
+
+// presentedBy says whether the request has the cookies of the visit.
+func (v *visit[D]) presentedBy(r *http.Request) bool {
+	if lines := r.Header["Cookie"]; len(lines) == 1 && lines[0] == v.header {
+		return true
+	}
+	return slices.Equal(v.values, v.m.cookieValues(r))
 }
 
 // cookieValues returns the different values of the cookies with our name.
@@ -75,20 +96,25 @@ func (v *visit[D]) load(ctx context.Context) error {
 	if v.loadErr != nil {
 		return v.loadErr
 	}
-	var usable []Record
+	var data D
+	usable := 0
 	for _, rec := range v.live {
-		if _, err := decodeData[D](rec.Data); err != nil {
+		d, err := decodeData[D](rec.Data)
+		if err != nil {
 			v.m.undecodable(ctx, rec, err)
 			continue
 		}
-		usable = append(usable, rec)
+		data = d
+		usable++
 	}
-	if len(usable) != 1 || len(v.live) != 1 {
+	if usable != 1 || len(v.live) != 1 {
 		v.dead = len(v.values) > 0
 		return nil
 	}
-	v.set(&usable[0], usable[0].Data)
-	v.m.touch(ctx, v.rec, now)
+	rec := &v.live[0]
+	v.m.touch(ctx, rec, now)
+	v.set(rec, rec.Data)
+	v.snapshot = &Session[D]{rec: rec, data: data}
 	return nil
 }
 
@@ -137,10 +163,11 @@ func (v *visit[D]) session() (*Session[D], error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errHost, err) // load saw to the store's
 	}
-	v.snapshot = &Session[D]{data: data}
-	if v.rec != nil {
-		v.snapshot.rec = clone(*v.rec)
+	rec := v.rec
+	if rec == nil {
+		rec = new(Record)
 	}
+	v.snapshot = &Session[D]{rec: rec, data: data}
 	return v.snapshot, nil
 }
 

@@ -17,11 +17,15 @@ var errWithheld = errors.New("session: the response was replaced by an error, be
 // error, and everything the handler writes is dropped.
 type writer struct {
 	http.ResponseWriter
-	// commit saves the session and adds the headers. hijack says that the
-	// headers will not be sent.
-	commit func(status int, hijack bool) error
+	committer
 	begun  bool // commit was called
 	failed error
+}
+
+// committer saves the session and adds the headers. hijack says that the headers
+// will not be sent.
+type committer interface {
+	commit(status int, hijack bool) error
 }
 
 // wrap returns w as an http.ResponseWriter with the optional interfaces its
@@ -74,7 +78,9 @@ func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 func (w *writer) begin(status int, hijack bool) error {
 	if !w.begun {
 		w.begun = true
-		w.failed = w.commit(status, hijack)
+		if w.committer != nil {
+			w.failed = w.commit(status, hijack)
+		}
 	}
 	return w.failed
 }
