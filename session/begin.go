@@ -187,6 +187,7 @@ func (v *visit[D]) beginNew(ctx context.Context, s Start, now time.Time) (*Sessi
 	for _, old := range replaced {
 		if _, err := m.end(ctx, old.ID, old.UserID, ReasonReplaced); err != nil {
 			v.undo(ctx)
+			v.loadErr = err // it may live on: Handler answers 503 even if next ignores it
 			return nil, err
 		}
 	}

@@ -62,7 +62,8 @@ func (v *visit[D]) logout(ctx context.Context) error {
 
 // Revoke ends one session of a user, by its public id. It reports false when
 // there is no such session or it is another user's. Like Logout, it and the
-// three below go on when ctx is cancelled, for 5 seconds at most.
+// three below go on when ctx is cancelled: until its deadline, but for 1 second
+// at least and 5 at most.
 func (m *Manager[D]) Revoke(ctx context.Context, userID, id string, reason Reason) (bool, error) {
 	if userID == "" || id == "" {
 		return false, nil

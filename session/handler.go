@@ -3,7 +3,9 @@ package session
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -12,7 +14,8 @@ import (
 // loaded when it is first asked for. It is saved, and its cookie set, before
 // the first byte of a final response; if that fails, the client gets
 // Options.ErrorHandler's answer in place of next's, headers and all. A panic
-// of next passes, with nothing saved and what the request began ended again.
+// of next before that passes, with nothing saved and what the request began
+// ended again.
 //
 // Only a response whose request read or wrote the session gets "Vary: Cookie"
 // and "Cache-Control: no-store" (a "private" of next's own stays, unless a
@@ -30,53 +33,56 @@ func (m *Manager[D]) Handler(next http.Handler) http.Handler {
 				return
 			}
 		}
-		x := &exchange[D]{visit: visit[D]{m: m, outer: r.Context()}}
-		x.visit.present(r)
-		x.visit.inner = context.WithValue(r.Context(), m.key, &x.visit)
-		x.request = r.WithContext(x.visit.inner)
-		x.writer = writer{ResponseWriter: w, committer: x}
+		v := m.newVisit(r)
+		v.outer = r.Context()
+		v.inner = context.WithValue(v.outer, m.key, v)
+		r = r.WithContext(v.inner)
+		var before http.Header
 		if len(w.Header()) > 0 {
-			x.before = w.Header().Clone()
+			before = w.Header().Clone()
 		}
-		defer x.end() // also after a panic, of next or of a change that commit ran again
-		next.ServeHTTP(x.writer.wrap(), x.request)
-		_ = x.writer.begin(http.StatusOK, false) // net/http answers 200 for next
+		writing := &writer{ResponseWriter: w, http1: r.ProtoMajor == 1}
+		withhold := func(err error) {
+			v.abandon(r.Context())
+			// What next meant to send goes, cookies of its own too; what stood
+			// there before it (of an outer middleware) stays.
+			h := w.Header()
+			replaceAll(h, before)
+			v.writeFailure(h)
+			m.fail(w, r, err)
+			writing.answered = h.Clone()
+		}
+		writing.commit = func(status int, hijack bool) error {
+			err := v.commit(r.Context(), status, w.Header(), hijack)
+			if err != nil {
+				withhold(err)
+			}
+			return err
+		}
+		defer func() { // a panic, of next or of a change that commit ran again
+			v.close()
+			v.abandon(r.Context())
+			if writing.answered == nil {
+				return
+			}
+			// What next has set since would go out as trailers. And when it
+			// aborts its response, as a reverse proxy does that can't write,
+			// that is not the one under way.
+			replaceAll(w.Header(), writing.answered)
+			if p := recover(); p != nil && p != http.ErrAbortHandler {
+				panic(p)
+			}
+		}()
+		next.ServeHTTP(writing.wrap(), r)
+		if writing.begin(http.StatusOK, false) == errPanicked { // net/http answers 200 for next
+			withhold(errPanicked)
+		}
 	})
 }
 
-// exchange is a request on its way through Handler: one piece, because every
-// request makes one.
-type exchange[D any] struct {
-	visit   visit[D]
-	writer  writer
-	request *http.Request
-	before  http.Header // what stood there before next; nil for nothing
-}
-
-// commit saves the session as the response begins. When that fails it answers
-// the request with the error.
-func (x *exchange[D]) commit(status int, hijack bool) error {
-	v, w, ctx := &x.visit, x.writer.ResponseWriter, x.request.Context()
-	err := v.commit(ctx, status, w.Header(), hijack)
-	if err == nil {
-		return nil
-	}
-	v.abandon(ctx)
-	// What next meant to send goes, cookies of its own too; what stood
-	// there before it (of an outer middleware) stays.
-	h := w.Header()
+func replaceAll(h, with http.Header) {
 	clear(h)
-	for name, values := range x.before {
-		h[name] = values
-	}
-	v.writeFailure(h)
-	v.m.fail(w, x.request, err)
-	return err
-}
-
-func (x *exchange[D]) end() {
-	x.visit.close()
-	x.visit.abandon(x.request.Context())
+	maps.Copy(h, with)
 }
 
 // CheckOrigin is the cross-origin check of Handler, for routes outside of it.
@@ -93,7 +99,7 @@ func (m *Manager[D]) CheckOrigin(r *http.Request) error { return m.config.csrf.C
 // to Cache-Control and Vary.
 func (m *Manager[D]) Authenticate(r *http.Request) (*Session[D], error) {
 	v := m.visitOf(r.Context())
-	if v == nil || v.isClosed() || !v.presentedBy(r) {
+	if v == nil || v.isClosed() || !slices.Equal(v.header, r.Header["Cookie"]) {
 		v = m.newVisit(r)
 	}
 	return v.authenticate(r.Context())
@@ -129,8 +135,8 @@ func (m *Manager[D]) Update(ctx context.Context, f func(*D) error) error {
 	return v.update(ctx, f)
 }
 
-// contextKey has a size, so that no two are at one address.
-type contextKey struct{ _ byte }
+// contextKey differs between managers, so that two can wrap one handler.
+type contextKey struct{ manager any }
 
 func (m *Manager[D]) visitOf(ctx context.Context) *visit[D] {
 	v, _ := ctx.Value(m.key).(*visit[D])
@@ -145,7 +151,7 @@ func (m *Manager[D]) apart(ctx context.Context) context.Context {
 	switch {
 	case v == nil:
 		return ctx
-	case ctx == v.inner: // most often
+	case ctx == v.inner: // most often: nobody has derived another one from it
 		return v.outer
 	}
 	return context.WithValue(ctx, m.key, (*visit[D])(nil))
@@ -154,7 +160,7 @@ func (m *Manager[D]) apart(ctx context.Context) context.Context {
 // fail answers with the error, also when the host's ErrorHandler writes nothing:
 // net/http would make a 200 of that.
 func (m *Manager[D]) fail(w http.ResponseWriter, r *http.Request, err error) {
-	answer := &writer{ResponseWriter: w}
+	answer := &writer{ResponseWriter: w, http1: r.ProtoMajor == 1, commit: func(int, bool) error { return nil }}
 	m.config.onError(answer.wrap(), r, err)
 	if !answer.begun {
 		w.WriteHeader(StatusOf(err))

@@ -15,7 +15,7 @@ type Manager[D any] struct {
 	config config
 	events func(context.Context, Event)
 	hooks  hooks
-	key    *contextKey // of visits in contexts: two managers can wrap one handler
+	key    any // of the visit in a request's context
 
 	stop context.CancelFunc // ends the reaper
 	done sync.WaitGroup
@@ -39,7 +39,8 @@ func New[D any](store Store, o *Options) (*Manager[D], error) {
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	m := &Manager[D]{store: store, config: c, events: o.Events, key: new(contextKey), stop: stop}
+	m := &Manager[D]{store: store, config: c, events: o.Events, stop: stop}
+	m.key = contextKey{m}
 	if c.reapEvery > 0 {
 		m.done.Go(func() { m.reap(ctx) })
 	}
@@ -85,7 +86,7 @@ func (m *Manager[D]) open(ctx context.Context, rec Record) (*Session[D], error) 
 		m.undecodable(ctx, rec, err)
 		return nil, ErrNotFound
 	}
-	return &Session[D]{rec: &rec, data: data}, nil
+	return &Session[D]{rec: rec, data: data}, nil
 }
 
 func (m *Manager[D]) undecodable(ctx context.Context, rec Record, err error) {
@@ -93,13 +94,23 @@ func (m *Manager[D]) undecodable(ctx context.Context, rec Record, err error) {
 	m.event(ctx, Event{Kind: EventUndecodable, SessionID: rec.ID, UserID: rec.UserID, Err: err})
 }
 
-// storeTimeout bounds what goes on after a client went away.
-const storeTimeout = 5 * time.Second
+const (
+	// storeTimeout bounds what goes on after a client went away.
+	storeTimeout = 5 * time.Second
+	// lastTry is what such a step gets also when the request's time is over.
+	lastTry = time.Second
+)
 
 // detached is for steps that a cancelled request must not lose, such as a
-// sign-out.
+// sign-out. A deadline is something else: who set it wants an answer by then,
+// be it that the store could not tell, and not when a store that hangs is given
+// up.
 func detached(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+	limit := storeTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		limit = min(limit, max(time.Until(deadline), lastTry))
+	}
+	return context.WithTimeout(context.WithoutCancel(ctx), limit)
 }
 
 // maxAttempts bounds retries after ErrConflict. One of the competitors wins

@@ -10,7 +10,7 @@ import (
 // AuthTime, ExpiresAt and Grants are the shape other packages take a signed-in
 // caller in. It is safe for concurrent use as far as D is.
 type Session[D any] struct {
-	rec  *Record // shared, and never changed
+	rec  Record
 	data D
 }
 
@@ -46,7 +46,7 @@ func (s *Session[D]) Data() D { return s.data }
 func (s *Session[D]) Origin() Origin { return s.rec.Origin }
 
 // Info describes the session for a list of devices.
-func (s *Session[D]) Info() Info { return infoOf(*s.rec) }
+func (s *Session[D]) Info() Info { return infoOf(s.rec) }
 
 // Info describes a session for a list of "your devices". It holds nothing one
 // could sign in with.

@@ -29,8 +29,8 @@ const (
 var b64 = base64.RawURLEncoding.Strict()
 
 func hash(label string, b []byte) [32]byte {
-	var room [64 + tokenSize]byte // for the longest of both
-	return sha256.Sum256(append(append(room[:0], label...), b...))
+	var both [96]byte // on the stack, as long as label and b fit
+	return sha256.Sum256(append(append(both[:0], label...), b...))
 }
 
 func random(n int) []byte {
@@ -56,15 +56,16 @@ func parseCookieToken(s string) (Key, bool) {
 	return hash(labelCookie, b[:]), true
 }
 
-// decodeFixed decodes s, which must be exactly the bytes that b holds. The
-// length is checked first, so a huge value costs nothing; Strict refuses a
-// second spelling of the same bytes.
-func decodeFixed(b []byte, s string) bool {
-	if len(s) != b64.EncodedLen(len(b)) || strings.ContainsAny(s, "\r\n") {
+// decodeFixed fills dst, of tokenSize bytes at most. The length is checked
+// first, so a huge value costs nothing; Strict refuses a second spelling of the
+// same bytes, but lets line ends pass.
+func decodeFixed(dst []byte, s string) bool {
+	if len(s) != b64.EncodedLen(len(dst)) || strings.ContainsAny(s, "\r\n") {
 		return false
 	}
-	n, err := b64.Decode(b, []byte(s))
-	return err == nil && n == len(b)
+	var text [(tokenSize*8 + 5) / 6]byte
+	n, err := b64.Decode(dst, append(text[:0], s...))
+	return err == nil && n == len(dst)
 }
 
 // refreshToken is a refresh token taken apart: a locator that finds the

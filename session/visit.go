@@ -20,19 +20,26 @@ var errTooManyCookies = errors.New("session: too many cookies of one name to loo
 // store is asked and while hooks run, but not while a function given to Update does.
 type visit[D any] struct {
 	m      *Manager[D]
-	header string   // Cookie, when the request has one such line
+	header []string // the request's Cookie lines
 	values []string // of the cookies with our name, each once
 
-	inner, outer context.Context // of the request, with the visit and without; nil outside of Handler
+	// Room for the one cookie and the one session that most requests have.
+	first struct {
+		value [1]string
+		live  [1]Record
+	}
+
+	// The request's context with this visit, and the one without.
+	inner, outer context.Context
 
 	mu      sync.Mutex
 	loaded  bool
 	loadErr error    // the store could not tell
 	used    bool     // read or written: the response depends on the cookie
 	dead    bool     // cookies, but not one live session
-	live    []Record // all the cookies name; the session is the only one. Never changed either
+	live    []Record // all the cookies name; the session is the only one
 
-	rec      *Record // the session; nil: none. Snapshots share it: it is replaced, never changed
+	rec      *Record // the session; nil: none
 	data     []byte  // its data as this request has changed it
 	changes  []func(*D) error
 	version  int         // raised whenever rec or data changes
@@ -45,30 +52,13 @@ type visit[D any] struct {
 }
 
 func (m *Manager[D]) newVisit(r *http.Request) *visit[D] {
-	v := &visit[D]{m: m}
-	v.present(r)
+	v := &visit[D]{m: m, header: r.Header["Cookie"]}
+	v.values = m.cookieValues(r, v.first.value[:0])
 	return v
 }
 
-// present takes the cookies of the request.
-func (v *visit[D]) present(r *http.Request) {
-	v.values = v.m.cookieValues(r)
-	if lines := r.Header["Cookie"]; len(lines) == 1 {
-		v.header = lines[0]
-	}
-}
-
-// presentedBy says whether the request has the cookies of the visit.
-func (v *visit[D]) presentedBy(r *http.Request) bool {
-	if lines := r.Header["Cookie"]; len(lines) == 1 && lines[0] == v.header {
-		return true
-	}
-	return slices.Equal(v.values, v.m.cookieValues(r))
-}
-
-// cookieValues returns the different values of the cookies with our name.
-func (m *Manager[D]) cookieValues(r *http.Request) []string {
-	var values []string
+// cookieValues appends the different values of the cookies with our name.
+func (m *Manager[D]) cookieValues(r *http.Request, values []string) []string {
 	for _, c := range r.CookiesNamed(m.config.shape.Name) {
 		if !slices.Contains(values, c.Value) {
 			values = append(values, c.Value)
@@ -84,7 +74,7 @@ func (m *Manager[D]) cookieValues(r *http.Request) []string {
 // planted from a sibling domain or another path, and the order in which they
 // arrive is the planter's choice (RFC 6265 section 5.4). So the first is not
 // taken: exactly one of them has to name a live session, else there is none.
-func (v *visit[D]) load(ctx context.Context) error {
+func (v *visit[D]) load(ctx context.Context) (err error) {
 	v.used = true
 	if v.loaded {
 		return v.loadErr
@@ -99,22 +89,20 @@ func (v *visit[D]) load(ctx context.Context) error {
 	var data D
 	usable := 0
 	for _, rec := range v.live {
-		d, err := decodeData[D](rec.Data)
-		if err != nil {
+		if data, err = decodeData[D](rec.Data); err != nil {
 			v.m.undecodable(ctx, rec, err)
 			continue
 		}
-		data = d
 		usable++
 	}
 	if usable != 1 || len(v.live) != 1 {
 		v.dead = len(v.values) > 0
 		return nil
 	}
-	rec := &v.live[0]
-	v.m.touch(ctx, rec, now)
-	v.set(rec, rec.Data)
-	v.snapshot = &Session[D]{rec: rec, data: data}
+	rec := v.live[0]
+	v.m.touch(ctx, &rec, now)
+	v.set(&rec, rec.Data)
+	v.snapshot = snapshotOf(rec, data)
 	return nil
 }
 
@@ -123,7 +111,7 @@ func (v *visit[D]) find(ctx context.Context, now time.Time) ([]Record, error) {
 	if len(v.values) > maxCookies {
 		return nil, nil
 	}
-	var live []Record
+	live := v.first.live[:0]
 	for _, value := range v.values {
 		key, ok := parseCookieToken(value)
 		if !ok {
@@ -163,12 +151,18 @@ func (v *visit[D]) session() (*Session[D], error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errHost, err) // load saw to the store's
 	}
-	rec := v.rec
-	if rec == nil {
-		rec = new(Record)
+	var rec Record
+	if v.rec != nil {
+		rec = *v.rec
 	}
-	v.snapshot = &Session[D]{rec: rec, data: data}
+	v.snapshot = snapshotOf(rec, data)
 	return v.snapshot, nil
+}
+
+// snapshotOf is the session that callers see. They see its data decoded alone.
+func snapshotOf[D any](rec Record, data D) *Session[D] {
+	rec.Data = nil
+	return &Session[D]{rec: clone(rec), data: data}
 }
 
 func (v *visit[D]) get(ctx context.Context) (*Session[D], error) {

@@ -3,12 +3,17 @@ package session
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 )
 
-var errWithheld = errors.New("session: the response was replaced by an error, because the session could not be loaded or saved")
+var (
+	errWithheld = errors.New("session: the response was replaced by an error, because the session could not be loaded or saved")
+	// errPanicked is what a commit has come to that did not return.
+	errPanicked = fmt.Errorf("%w: a panic while the session was saved", errHost)
+)
 
 // writer is the ResponseWriter that Handler passes on. Whatever sends the
 // first byte of a final response commits the session before: WriteHeader,
@@ -17,19 +22,18 @@ var errWithheld = errors.New("session: the response was replaced by an error, be
 // error, and everything the handler writes is dropped.
 type writer struct {
 	http.ResponseWriter
-	committer
+	// commit saves the session and adds the headers. hijack says that the
+	// headers will not be sent.
+	commit func(status int, hijack bool) error
+	http1  bool // where 101 is a final status; RFC 9113 section 8.6: HTTP/2 has none
 	begun  bool // commit was called
 	failed error
-}
 
-// committer saves the session and adds the headers. hijack says that the headers
-// will not be sent.
-type committer interface {
-	commit(status int, hijack bool) error
+	answered http.Header // of the error answer, once it is written
 }
 
 // wrap returns w as an http.ResponseWriter with the optional interfaces its
-// underlying one has. ReadFrom and WriteString work on any.
+// underlying one has. ReadFrom, WriteString and CloseNotify work on any.
 func (w *writer) wrap() http.ResponseWriter {
 	_, canFlush := find[http.Flusher](w.ResponseWriter)
 	_, canFlushError := find[interface{ FlushError() error }](w.ResponseWriter)
@@ -77,23 +81,22 @@ func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // begin commits once.
 func (w *writer) begin(status int, hijack bool) error {
 	if !w.begun {
-		w.begun = true
-		if w.committer != nil {
-			w.failed = w.commit(status, hijack)
-		}
+		// Nothing goes out that is written by what commit runs, or by what
+		// recovers from a panic of it.
+		w.begun, w.failed = true, errPanicked
+		w.failed = w.commit(status, hijack)
 	}
 	return w.failed
 }
 
 func (w *writer) WriteHeader(status int) {
-	informational := status >= 100 && status < 200 && status != http.StatusSwitchingProtocols
-	if informational && w.begun && w.failed != nil {
-		return
+	// What is no status makes net/http panic: then nothing has been saved.
+	if status >= 200 && status <= 999 || status == http.StatusSwitchingProtocols && w.http1 {
+		_ = w.begin(status, false)
 	}
-	if !informational && w.begin(status, false) != nil {
-		return
+	if w.failed == nil {
+		w.ResponseWriter.WriteHeader(status)
 	}
-	w.ResponseWriter.WriteHeader(status)
 }
 
 func (w *writer) Write(b []byte) (int, error) {
@@ -121,6 +124,15 @@ func (w *writer) ReadFrom(src io.Reader) (int64, error) {
 	return io.Copy(struct{ io.Writer }{w.ResponseWriter}, src)
 }
 
+// CloseNotify is for frameworks that call it without asking whether it is
+// there (gin's Context.Stream). It returns nil when nothing below tells.
+func (w *writer) CloseNotify() <-chan bool {
+	if n, ok := find[interface{ CloseNotify() <-chan bool }](w.ResponseWriter); ok {
+		return n.CloseNotify()
+	}
+	return nil
+}
+
 type flusher struct{ to *writer }
 
 func (f flusher) Flush() { _ = f.FlushError() }
@@ -135,8 +147,13 @@ func (f flusher) FlushError() error {
 type hijacker struct{ to *writer }
 
 func (h hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	begun := h.to.begun
 	if err := h.to.begin(http.StatusSwitchingProtocols, true); err != nil {
 		return nil, nil, errWithheld
 	}
-	return http.NewResponseController(h.to.ResponseWriter).Hijack()
+	conn, rw, err := http.NewResponseController(h.to.ResponseWriter).Hijack()
+	if err != nil {
+		h.to.begun = begun // the response is still to come, and is judged by its own status
+	}
+	return conn, rw, err
 }

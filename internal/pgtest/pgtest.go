@@ -77,14 +77,19 @@ func Start() (_ *Server, err error) {
 
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 
+// Addr is where the server listens, as "127.0.0.1:5432".
+func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
+
 // URL is a connection string of the server's owner.
-func (s *Server) URL() string {
-	u := url.URL{Scheme: "postgres", User: url.UserPassword(owner, s.password), Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)),
-		Path: "/postgres", RawQuery: "sslmode=disable"}
+func (s *Server) URL() string { return s.Via(s.Addr()) }
+
+// Via is URL for who reaches the server at another address.
+func (s *Server) Via(addr string) string {
+	u := url.URL{Scheme: "postgres", User: url.UserPassword(owner, s.password), Host: addr, Path: "/postgres", RawQuery: "sslmode=disable"}
 	return u.String()
 }
 
-// Run starts the server again, on the same port and data, after Stop or Crash.
+// Run starts the server again, on the same port and data, after Stop, Crash or Kill.
 func (s *Server) Run() error {
 	// What these tests kill is the server, never the machine: without fsync,
 	// nothing that was written is lost all the same.
@@ -100,7 +105,7 @@ func (s *Server) Run() error {
 			return fmt.Errorf("pgtest: the server ended at its start:\n%s", p.Log())
 		}
 		// The last line of this file says "ready" once connections are let in.
-		b, err := os.ReadFile(filepath.Join(s.data(), "postmaster.pid"))
+		b, err := os.ReadFile(s.pidFile())
 		if lines := strings.Split(strings.TrimSpace(string(b)), "\n"); err == nil && len(lines) == 8 && strings.TrimSpace(lines[7]) == "ready" {
 			return nil
 		}
@@ -114,16 +119,88 @@ func (s *Server) Stop() error { return s.end(interrupt) }
 // Crash ends the server at once: the next Run has to recover from its log.
 func (s *Server) Crash() error { return s.end(quit) }
 
+// Kill ends all processes of the server at once, as kill -9 does. No client is
+// told.
+func (s *Server) Kill() error {
+	if s.running == nil {
+		return nil
+	}
+	if err := errors.Join(s.Pause(), s.signalAll(kill)); err != nil {
+		return err
+	}
+	err := s.running.Wait()
+	s.running = nil
+	// Run takes what stands in this file for the new server's.
+	return errors.Join(err, os.Remove(s.pidFile()))
+}
+
+// Pause keeps all processes of the server from doing anything: connections
+// stay, nothing moves. It needs /proc.
+func (s *Server) Pause() error {
+	// One may start another before it is stopped itself.
+	for range 3 {
+		if err := s.signalAll(pause); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Resume lets a paused server go on.
+func (s *Server) Resume() error { return s.signalAll(resume) }
+
+// signalAll sends sig to the server's first process and those it has started.
+func (s *Server) signalAll(sig os.Signal) error {
+	first := s.pid()
+	if first == 0 {
+		return errors.New("pgtest: the server does not run")
+	}
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil || len(stats) == 0 {
+		return errors.New("pgtest: no /proc to find the server's processes in")
+	}
+	pids := []int{first}
+	for _, name := range stats {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			continue // it has ended
+		}
+		// "12 (its name) S 3 …": the last is who started it.
+		_, rest, _ := strings.Cut(string(b[max(strings.LastIndexByte(string(b), ')'), 0):]), " ")
+		fields := strings.Fields(rest)
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(name)))
+		if err == nil && len(fields) > 1 && fields[1] == strconv.Itoa(first) {
+			pids = append(pids, pid)
+		}
+	}
+	for _, pid := range pids {
+		if p, err := os.FindProcess(pid); err == nil {
+			_ = p.Signal(sig)
+		}
+	}
+	return nil
+}
+
+func (s *Server) pidFile() string { return filepath.Join(s.data(), "postmaster.pid") }
+
+func (s *Server) pid() int {
+	b, _ := os.ReadFile(s.pidFile())
+	first, _, _ := strings.Cut(string(b), "\n")
+	if pid, err := strconv.Atoi(first); err == nil && pid > 1 {
+		return pid
+	}
+	return 0
+}
+
 func (s *Server) end(sig os.Signal) error {
 	if s.running == nil {
 		return nil
 	}
 	if !s.running.Ended() { // else the number may be somebody else's by now
-		b, err := os.ReadFile(filepath.Join(s.data(), "postmaster.pid"))
-		first, _, _ := strings.Cut(string(b), "\n")
-		if pid, e := strconv.Atoi(first); err == nil && e == nil && pid > 1 {
+		if pid := s.pid(); pid > 0 {
 			if p, err := os.FindProcess(pid); err == nil {
 				_ = p.Signal(sig)
+				_ = s.Resume() // a paused one hears nothing
 			}
 		}
 	}

@@ -7,7 +7,7 @@ import (
 	"os/exec"
 )
 
-var interrupt, quit os.Signal = os.Interrupt, os.Kill
+var interrupt, quit, kill, pause, resume os.Signal = os.Interrupt, os.Kill, os.Kill, os.Kill, os.Kill
 
 func secret() string       { return "" }
 func asUser(*exec.Cmd)     {}

@@ -16,6 +16,9 @@ import (
 const (
 	interrupt = syscall.SIGINT  // to the server: fast shutdown
 	quit      = syscall.SIGQUIT // to the server: immediate shutdown
+	kill      = syscall.SIGKILL
+	pause     = syscall.SIGSTOP
+	resume    = syscall.SIGCONT
 )
 
 func secret() string { return rand.Text() }
