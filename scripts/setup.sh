@@ -15,6 +15,9 @@ fi
 if ! command -v initdb >/dev/null && ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then
 	want+=(postgresql)
 fi
+if ! PATH=$PATH:/usr/sbin command -v mariadbd >/dev/null; then
+	want+=(mariadb-server)
+fi
 [ ${#want[@]} -eq 0 ] && exit 0
 
 sudo=

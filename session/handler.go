@@ -34,8 +34,13 @@ func (m *Manager[D]) Handler(next http.Handler) http.Handler {
 			}
 		}
 		v := m.newVisit(r)
-		r = r.WithContext(context.WithValue(r.Context(), m.contextKey(), v))
-		before := w.Header().Clone()
+		v.outer = r.Context()
+		v.inner = context.WithValue(v.outer, m.key, v)
+		r = r.WithContext(v.inner)
+		var before http.Header
+		if len(w.Header()) > 0 {
+			before = w.Header().Clone()
+		}
 		writing := &writer{ResponseWriter: w, http1: r.ProtoMajor == 1}
 		withhold := func(err error) {
 			v.abandon(r.Context())
@@ -94,7 +99,7 @@ func (m *Manager[D]) CheckOrigin(r *http.Request) error { return m.config.csrf.C
 // to Cache-Control and Vary.
 func (m *Manager[D]) Authenticate(r *http.Request) (*Session[D], error) {
 	v := m.visitOf(r.Context())
-	if v == nil || v.isClosed() || !slices.Equal(v.values, m.cookieValues(r)) {
+	if v == nil || v.isClosed() || !slices.Equal(v.header, r.Header["Cookie"]) {
 		v = m.newVisit(r)
 	}
 	return v.authenticate(r.Context())
@@ -131,12 +136,10 @@ func (m *Manager[D]) Update(ctx context.Context, f func(*D) error) error {
 }
 
 // contextKey differs between managers, so that two can wrap one handler.
-func (m *Manager[D]) contextKey() any { return contextKey{m} }
-
 type contextKey struct{ manager any }
 
 func (m *Manager[D]) visitOf(ctx context.Context) *visit[D] {
-	v, _ := ctx.Value(m.contextKey()).(*visit[D])
+	v, _ := ctx.Value(m.key).(*visit[D])
 	return v
 }
 
@@ -144,10 +147,14 @@ func (m *Manager[D]) visitOf(ctx context.Context) *visit[D] {
 // which run while the visit is locked: one that looked for the session in its
 // context would wait for ever.
 func (m *Manager[D]) apart(ctx context.Context) context.Context {
-	if m.visitOf(ctx) == nil {
+	v := m.visitOf(ctx)
+	switch {
+	case v == nil:
 		return ctx
+	case ctx == v.inner: // most often: nobody has derived another one from it
+		return v.outer
 	}
-	return context.WithValue(ctx, m.contextKey(), (*visit[D])(nil))
+	return context.WithValue(ctx, m.key, (*visit[D])(nil))
 }
 
 // fail answers with the error, also when the host's ErrorHandler writes nothing:

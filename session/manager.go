@@ -15,6 +15,7 @@ type Manager[D any] struct {
 	config config
 	events func(context.Context, Event)
 	hooks  hooks
+	key    any // of the visit in a request's context
 
 	stop context.CancelFunc // ends the reaper
 	done sync.WaitGroup
@@ -39,6 +40,7 @@ func New[D any](store Store, o *Options) (*Manager[D], error) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	m := &Manager[D]{store: store, config: c, events: o.Events, stop: stop}
+	m.key = contextKey{m}
 	if c.reapEvery > 0 {
 		m.done.Go(func() { m.reap(ctx) })
 	}

@@ -179,8 +179,8 @@ func TestMemoryStoreKeepsNothing(t *testing.T) {
 	}
 }
 
-// steps runs for a while what another goroutine must not see half of.
-func steps(t *testing.T, step func(n int), look func()) {
+// hammer runs for a while what another goroutine must not see half of.
+func hammer(t *testing.T, step func(n int), look func()) {
 	t.Helper()
 	var done atomic.Bool
 	var lookers sync.WaitGroup
@@ -218,7 +218,7 @@ func TestMemoryStoreAtomic(t *testing.T) {
 	half := func(t *testing.T, end func(s session.Store, recs []session.Record)) {
 		s := session.NewMemoryStore(nil)
 		var current atomic.Pointer[[]session.Record]
-		steps(t, func(n int) {
+		hammer(t, func(n int) {
 			var recs []session.Record
 			for range 40 {
 				rec := aRecord(fmt.Sprint("u", n))
@@ -284,7 +284,7 @@ func TestMemoryStoreAtomic(t *testing.T) {
 			cursor string
 		}
 		var current atomic.Pointer[watched]
-		steps(t, func(int) {
+		hammer(t, func(int) {
 			rec := aRecord("u")
 			_, cursor, err := s.EndedSince(ctx, "", 1)
 			ok(t, err)
@@ -314,7 +314,7 @@ func TestMemoryStoreAtomic(t *testing.T) {
 		ok(t, s.Create(ctx, rec, session.AnyEpoch))
 		type keys struct{ old, new session.Key }
 		var current atomic.Pointer[keys]
-		steps(t, func(n int) {
+		hammer(t, func(n int) {
 			old := rec.Key
 			_, _ = rand.Read(rec.Key[:])
 			current.Store(&keys{old, rec.Key})
@@ -348,7 +348,7 @@ func TestMemoryStoreAtomic(t *testing.T) {
 		keys[0] = rec.Key
 		_, _ = rand.Read(keys[1][:])
 		var touched atomic.Int64
-		steps(t, func(n int) {
+		hammer(t, func(n int) {
 			rec.Key = keys[(n+1)%2]
 			ok(t, s.Replace(ctx, keys[n%2], rec, uint64(n+1)))
 		}, func() {
@@ -379,7 +379,7 @@ func TestMemoryStoreAtomic(t *testing.T) {
 	t.Run("E1 T2 Touch and End", func(t *testing.T) {
 		s := session.NewMemoryStore(nil)
 		var current atomic.Pointer[session.Record]
-		steps(t, func(n int) {
+		hammer(t, func(n int) {
 			rec := aRecord("u")
 			ok(t, s.Create(ctx, rec, session.AnyEpoch))
 			current.Store(&rec)
@@ -407,7 +407,7 @@ func TestMemoryStoreAtomic(t *testing.T) {
 			recs = append(recs, rec)
 			ok(t, s.Create(ctx, rec, session.AnyEpoch))
 		}
-		steps(t, func(n int) { // in this order, so none is ahead of one before it
+		hammer(t, func(n int) { // in this order, so none is ahead of one before it
 			seen := recs[0].Seen.Add(time.Duration(n+1) * time.Millisecond)
 			for _, rec := range recs {
 				ok(t, s.Touch(ctx, rec.Key, seen, rec.IdleExpires))
@@ -435,7 +435,7 @@ func TestMemoryStoreAtomic(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		steps(t, func(int) {
+		hammer(t, func(int) {
 			_, err := s.Reap(ctx, time.Now(), 10)
 			fails(err)
 		}, func() {

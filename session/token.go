@@ -29,10 +29,8 @@ const (
 var b64 = base64.RawURLEncoding.Strict()
 
 func hash(label string, b []byte) [32]byte {
-	h := sha256.New()
-	h.Write([]byte(label))
-	h.Write(b)
-	return [32]byte(h.Sum(nil))
+	var both [96]byte // on the stack, as long as label and b fit
+	return sha256.Sum256(append(append(both[:0], label...), b...))
 }
 
 func random(n int) []byte {
@@ -51,24 +49,23 @@ func newCookieToken() (token string, key Key) {
 }
 
 func parseCookieToken(s string) (Key, bool) {
-	b, ok := decodeFixed(s, tokenSize)
-	if !ok {
+	var b [tokenSize]byte
+	if !decodeFixed(b[:], s) {
 		return Key{}, false
 	}
-	return hash(labelCookie, b), true
+	return hash(labelCookie, b[:]), true
 }
 
-// decodeFixed decodes exactly n bytes. The length is checked first, so a huge
-// value costs nothing; Strict refuses a second spelling of the same bytes.
-func decodeFixed(s string, n int) ([]byte, bool) {
-	if len(s) != b64.EncodedLen(n) || strings.ContainsAny(s, "\r\n") {
-		return nil, false
+// decodeFixed fills dst, of tokenSize bytes at most. The length is checked
+// first, so a huge value costs nothing; Strict refuses a second spelling of the
+// same bytes, but lets line ends pass.
+func decodeFixed(dst []byte, s string) bool {
+	if len(s) != b64.EncodedLen(len(dst)) || strings.ContainsAny(s, "\r\n") {
+		return false
 	}
-	b, err := b64.DecodeString(s)
-	if err != nil || len(b) != n {
-		return nil, false
-	}
-	return b, true
+	var text [(tokenSize*8 + 5) / 6]byte
+	n, err := b64.Decode(dst, append(text[:0], s...))
+	return err == nil && n == len(dst)
 }
 
 // refreshToken is a refresh token taken apart: a locator that finds the
@@ -87,12 +84,11 @@ func parseRefreshToken(s string) (refreshToken, bool) {
 	if !ok {
 		return refreshToken{}, false
 	}
-	l, ok1 := decodeFixed(locator, locatorSize)
-	t, ok2 := decodeFixed(secret, tokenSize)
-	if !ok1 || !ok2 {
+	t := refreshToken{locator: make([]byte, locatorSize), secret: make([]byte, tokenSize)}
+	if !decodeFixed(t.locator, locator) || !decodeFixed(t.secret, secret) {
 		return refreshToken{}, false
 	}
-	return refreshToken{locator: l, secret: t}, true
+	return t, true
 }
 
 func (t refreshToken) reveal() RefreshToken {

@@ -20,7 +20,17 @@ var errTooManyCookies = errors.New("session: too many cookies of one name to loo
 // store is asked and while hooks run, but not while a function given to Update does.
 type visit[D any] struct {
 	m      *Manager[D]
+	header []string // the request's Cookie lines
 	values []string // of the cookies with our name, each once
+
+	// Room for the one cookie and the one session that most requests have.
+	first struct {
+		value [1]string
+		live  [1]Record
+	}
+
+	// The request's context with this visit, and the one without.
+	inner, outer context.Context
 
 	mu      sync.Mutex
 	loaded  bool
@@ -42,12 +52,13 @@ type visit[D any] struct {
 }
 
 func (m *Manager[D]) newVisit(r *http.Request) *visit[D] {
-	return &visit[D]{m: m, values: m.cookieValues(r)}
+	v := &visit[D]{m: m, header: r.Header["Cookie"]}
+	v.values = m.cookieValues(r, v.first.value[:0])
+	return v
 }
 
-// cookieValues returns the different values of the cookies with our name.
-func (m *Manager[D]) cookieValues(r *http.Request) []string {
-	var values []string
+// cookieValues appends the different values of the cookies with our name.
+func (m *Manager[D]) cookieValues(r *http.Request, values []string) []string {
 	for _, c := range r.CookiesNamed(m.config.shape.Name) {
 		if !slices.Contains(values, c.Value) {
 			values = append(values, c.Value)
@@ -63,7 +74,7 @@ func (m *Manager[D]) cookieValues(r *http.Request) []string {
 // planted from a sibling domain or another path, and the order in which they
 // arrive is the planter's choice (RFC 6265 section 5.4). So the first is not
 // taken: exactly one of them has to name a live session, else there is none.
-func (v *visit[D]) load(ctx context.Context) error {
+func (v *visit[D]) load(ctx context.Context) (err error) {
 	v.used = true
 	if v.loaded {
 		return v.loadErr
@@ -75,20 +86,23 @@ func (v *visit[D]) load(ctx context.Context) error {
 	if v.loadErr != nil {
 		return v.loadErr
 	}
-	var usable []Record
+	var data D
+	usable := 0
 	for _, rec := range v.live {
-		if _, err := decodeData[D](rec.Data); err != nil {
+		if data, err = decodeData[D](rec.Data); err != nil {
 			v.m.undecodable(ctx, rec, err)
 			continue
 		}
-		usable = append(usable, rec)
+		usable++
 	}
-	if len(usable) != 1 || len(v.live) != 1 {
+	if usable != 1 || len(v.live) != 1 {
 		v.dead = len(v.values) > 0
 		return nil
 	}
-	v.set(&usable[0], usable[0].Data)
-	v.m.touch(ctx, v.rec, now)
+	rec := v.live[0]
+	v.m.touch(ctx, &rec, now)
+	v.set(&rec, rec.Data)
+	v.snapshot = snapshotOf(rec, data)
 	return nil
 }
 
@@ -97,7 +111,7 @@ func (v *visit[D]) find(ctx context.Context, now time.Time) ([]Record, error) {
 	if len(v.values) > maxCookies {
 		return nil, nil
 	}
-	var live []Record
+	live := v.first.live[:0]
 	for _, value := range v.values {
 		key, ok := parseCookieToken(value)
 		if !ok {
@@ -137,11 +151,18 @@ func (v *visit[D]) session() (*Session[D], error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errHost, err) // load saw to the store's
 	}
-	v.snapshot = &Session[D]{data: data}
+	var rec Record
 	if v.rec != nil {
-		v.snapshot.rec = clone(*v.rec)
+		rec = *v.rec
 	}
+	v.snapshot = snapshotOf(rec, data)
 	return v.snapshot, nil
+}
+
+// snapshotOf is the session that callers see. They see its data decoded alone.
+func snapshotOf[D any](rec Record, data D) *Session[D] {
+	rec.Data = nil
+	return &Session[D]{rec: clone(rec), data: data}
 }
 
 func (v *visit[D]) get(ctx context.Context) (*Session[D], error) {

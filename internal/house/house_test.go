@@ -45,6 +45,7 @@ var allowed = map[string][]string{
 	"internal/seal":              {},
 	"internal/child":             {},
 	"internal/pgtest":            {"internal/child"},
+	"internal/mysqltest":         {"internal/child"},
 	"internal/redistest":         {"internal/child"},
 	"internal/sqldb":             {},
 	"internal/origin":            {},

@@ -8,7 +8,7 @@ import (
 )
 
 func TestA15_AccountContract(t *testing.T) {
-	kinds(t, func(t *testing.T, dsn func(testing.TB) string) {
+	accountKinds(t, func(t *testing.T, dsn func(testing.TB) string) {
 		accountstest.Run(t, func(t *testing.T) accounts.Store { return accountsOn(t, openDSN(t, dsn(t))) })
 	})
 }

@@ -40,7 +40,7 @@ func oneWinner(t *testing.T, errs []error, err error) {
 }
 
 func TestA15_ParallelSignUpsAcrossHandles(t *testing.T) {
-	acrossHandles(t, func(t *testing.T, a, b *sql.DB) {
+	acrossAccountHandles(t, func(t *testing.T, a, b *sql.DB) {
 		s := []interface {
 			accounts.Store
 			jwt.KeyStore
@@ -75,7 +75,7 @@ func TestA15_ParallelSignUpsAcrossHandles(t *testing.T) {
 }
 
 func TestP9_PasswordCompareAndSwapAcrossHandles(t *testing.T) {
-	acrossHandles(t, func(t *testing.T, a, b *sql.DB) {
+	acrossAccountHandles(t, func(t *testing.T, a, b *sql.DB) {
 		s := []accounts.Store{accountsOn(t, a), accountsOn(t, b)}
 		ctx := t.Context()
 		require.NoError(t, s[0].CreateUser(ctx, user(1), nil))
@@ -101,7 +101,7 @@ func TestP9_PasswordCompareAndSwapAcrossHandles(t *testing.T) {
 }
 
 func TestCreateUserRefusals(t *testing.T) {
-	everyDatabase(t, func(t *testing.T, dsn string) {
+	everyAccountDatabase(t, func(t *testing.T, dsn string) {
 		s := accountsOn(t, openDSN(t, dsn))
 		ctx := t.Context()
 		id := func(subject, userID string) *accounts.ExternalIdentity {
@@ -131,7 +131,7 @@ func TestCreateUserRefusals(t *testing.T) {
 }
 
 func TestKeyStore(t *testing.T) {
-	acrossHandles(t, func(t *testing.T, a, b *sql.DB) {
+	acrossAccountHandles(t, func(t *testing.T, a, b *sql.DB) {
 		s := []jwt.KeyStore{accountsOn(t, a), accountsOn(t, b)}
 		ctx := t.Context()
 		base := time.Now().UTC().Truncate(time.Microsecond)
@@ -166,7 +166,7 @@ func TestKeyStore(t *testing.T) {
 
 // What is stored comes back exactly, whatever the text.
 func TestUsersComeBackExactly(t *testing.T) {
-	everyDatabase(t, func(t *testing.T, dsn string) {
+	everyAccountDatabase(t, func(t *testing.T, dsn string) {
 		s := accountsOn(t, openDSN(t, dsn))
 		ctx := t.Context()
 		u := user(1)

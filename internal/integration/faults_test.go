@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatewire/gatewire/internal/child"
+	"github.com/gatewire/gatewire/internal/mysqltest"
 	"github.com/gatewire/gatewire/internal/pgtest"
 	"github.com/gatewire/gatewire/internal/proxy"
 	"github.com/gatewire/gatewire/internal/redistest"
@@ -41,6 +42,13 @@ var servers = map[string]func(t *testing.T) (server breakable, open func(addr st
 		return server, func(addr string) session.Store {
 			// A transaction whose node has vanished keeps the head of the log.
 			return sessionsOn(t, openDSN(t, with(server.Via(addr), "idle_in_transaction_session_timeout", "2000")))
+		}
+	},
+	"MariaDB": func(t *testing.T) (breakable, func(string) session.Store) {
+		server, err := mysqltest.Start()
+		child.Require(t, err)
+		return server, func(addr string) session.Store {
+			return sessionsOn(t, openDSN(t, with(server.Via(addr), "idle_transaction_timeout", "2")))
 		}
 	},
 	"Redis": func(t *testing.T) (breakable, func(string) session.Store) {

@@ -46,11 +46,11 @@ func withCookie(value string) *http.Request {
 }
 
 // copyOf returns what a thief of the database has: the files of SQLite, or all
-// columns of PostgreSQL, bytes as bytes.
+// columns of a server, bytes as bytes.
 func copyOf(t *testing.T, db *sql.DB) string {
 	t.Helper()
 	var all []byte
-	if onPostgres(db) {
+	if onPostgres(db) || onMySQL(db) {
 		rows, err := db.Query(`SELECT * FROM gatewire_sessions`)
 		require.NoError(t, err)
 		defer func() { _ = rows.Close() }()
@@ -110,7 +110,7 @@ func TestS9_ACopyOfTheDatabaseSignsInNobody(t *testing.T) {
 			}
 		}
 
-		rows, err := db.Query(`SELECT id, key, refresh_secret, refresh_previous, refresh_successor FROM gatewire_sessions`)
+		rows, err := db.Query(`SELECT id, ` + key(db) + `, refresh_secret, refresh_previous, refresh_successor FROM gatewire_sessions`)
 		require.NoError(t, err)
 		defer func() { _ = rows.Close() }()
 		var loot []string

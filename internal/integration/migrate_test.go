@@ -11,7 +11,6 @@ import (
 
 	accountsql "github.com/gatewire/gatewire/auth/accounts/sqlstore"
 	"github.com/gatewire/gatewire/session"
-	sessionsql "github.com/gatewire/gatewire/session/sqlstore"
 )
 
 // Eight handles open a database that is empty and migrate it at once.
@@ -34,11 +33,16 @@ func TestMigrateAtOnce(t *testing.T) {
 			wg.Wait()
 			require.False(t, t.Failed())
 			db := openDSN(t, where)
-			for table, want := range map[string]int{
-				"gatewire_session_schema":  versions(t, sessionsql.SQLite.Migrations()),
+			wants := map[string]int{
+				"gatewire_session_schema":  versions(t, dialectOf(db).Migrations()),
 				"gatewire_accounts_schema": versions(t, accountsql.SQLite.Migrations()),
 				"gatewire_session_head":    1,
-			} {
+			}
+			if onMySQL(db) {
+				delete(wants, "gatewire_accounts_schema")
+				wants["gatewire_session_locks"] = 256
+			}
+			for table, want := range wants {
 				var n int
 				require.NoError(t, db.QueryRow(`SELECT COUNT(*) FROM `+table).Scan(&n))
 				require.Equal(t, want, n, table)
@@ -59,19 +63,18 @@ func versions(t *testing.T, migrations fs.FS) int {
 func TestMigrateFromTheFirstSchema(t *testing.T) {
 	everyDatabase(t, func(t *testing.T, dsn string) {
 		db := openDSN(t, dsn)
-		dialect := sessionsql.SQLite
-		if onPostgres(db) {
-			dialect = sessionsql.PostgreSQL
-		}
-		first, err := fs.ReadFile(dialect.Migrations(), "0001_sessions.sql")
+		first, err := fs.ReadFile(dialectOf(db).Migrations(), "0001_sessions.sql")
 		require.NoError(t, err)
 		for _, q := range append(strings.Split(string(first), ";\n"),
 			`CREATE TABLE gatewire_session_schema (version INTEGER NOT NULL PRIMARY KEY, applied BIGINT NOT NULL)`,
 			`INSERT INTO gatewire_session_schema VALUES (1, 0)`) {
+			if strings.TrimSpace(q) == "" {
+				continue
+			}
 			_, err := db.Exec(q)
 			require.NoError(t, err)
 		}
-		require.NoError(t, manySessions(db, 100, "'u' || i", "1000000000000000000"))
+		require.NoError(t, manySessions(db, 100, "concat('u', i)", "1000000000000000000"))
 		ended, err := sessionsOn(t, db).EndOrigin(t.Context(), session.Origin{Issuer: origin.Issuer, SID: "sid7"}, session.ReasonProvider, time.Now())
 		require.NoError(t, err)
 		require.Len(t, ended, 1)
@@ -81,7 +84,7 @@ func TestMigrateFromTheFirstSchema(t *testing.T) {
 
 // Accounts that a release before 0003_endings.sql stored owe nothing, and can.
 func TestMigrateAccountsFromTheSecondSchema(t *testing.T) {
-	everyDatabase(t, func(t *testing.T, dsn string) {
+	everyAccountDatabase(t, func(t *testing.T, dsn string) {
 		db := openDSN(t, dsn)
 		dialect, ctx := accountsql.SQLite, t.Context()
 		if onPostgres(db) {
@@ -118,17 +121,22 @@ func TestMigrateTwiceKeepsWhatIsThere(t *testing.T) {
 		db := openDSN(t, dsn)
 		s, a := sessionsOn(t, db), accountsOn(t, db)
 		require.NoError(t, s.Create(t.Context(), record("s1", "u1"), session.AnyEpoch))
-		require.NoError(t, a.CreateUser(t.Context(), user(1), nil))
+		if a != nil {
+			require.NoError(t, a.CreateUser(t.Context(), user(1), nil))
+		}
 		cursor := cursorOf(t, s)
 
 		s, a = sessionsOn(t, db), accountsOn(t, db)
 		_, found, err := s.ByID(t.Context(), "s1")
 		require.NoError(t, err)
 		require.True(t, found)
+		require.Equal(t, cursor, cursorOf(t, s))
+		if a == nil {
+			return
+		}
 		_, found, err = a.UserByID(t.Context(), "user-1")
 		require.NoError(t, err)
 		require.True(t, found)
-		require.Equal(t, cursor, cursorOf(t, s))
 	})
 }
 
@@ -136,18 +144,23 @@ func TestMigrateRefusesNewerSchema(t *testing.T) {
 	everyDatabase(t, func(t *testing.T, dsn string) {
 		db := openDSN(t, dsn)
 		s, a := sessionsOn(t, db), accountsOn(t, db)
-		for _, table := range []string{"gatewire_session_schema", "gatewire_accounts_schema"} {
-			_, err := db.Exec(`INSERT INTO ` + table + ` (version, applied) VALUES (7, 0)`)
-			require.NoError(t, err)
-		}
+		newer := `INSERT INTO gatewire_session_schema (version, applied) VALUES (7, 0)`
+		_, err := db.Exec(newer)
+		require.NoError(t, err)
 		require.ErrorContains(t, s.Migrate(t.Context()), "session/sqlstore: migrate: the schema in the database is version 7")
+		if a == nil {
+			return
+		}
+		_, err = db.Exec(strings.Replace(newer, "session", "accounts", 1))
+		require.NoError(t, err)
 		require.ErrorContains(t, a.Migrate(t.Context()), "accounts/sqlstore: migrate: the schema in the database is version 7")
 	})
 }
 
-// A migration that fails half-way leaves nothing behind.
+// A migration that fails half-way leaves nothing behind. (MySQL's can't: see
+// TestMySQLMigrationResumes.)
 func TestMigrateIsAllOrNothing(t *testing.T) {
-	everyDatabase(t, func(t *testing.T, dsn string) {
+	everyAccountDatabase(t, func(t *testing.T, dsn string) {
 		db := openDSN(t, dsn)
 		_, err := db.Exec(`CREATE TABLE gatewire_session_epochs (in_the_way INTEGER)`)
 		require.NoError(t, err)

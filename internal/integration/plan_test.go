@@ -2,6 +2,8 @@ package integration_test
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -207,7 +209,7 @@ func TestS22_PostgresQueryPlansUseIndexes(t *testing.T) {
 			spy, db := openSpy(t, dsn)
 			s, a := sessionsOn(t, db), accountsOn(t, db)
 			ctx, now := t.Context(), time.Now()
-			require.NoError(t, manySessions(db, 30000, "'u' || (i % 3000)", "1000000000000000000"))
+			require.NoError(t, manySessions(db, 30000, "concat('u', i % 3000)", "1000000000000000000"))
 			for _, q := range []string{
 				`INSERT INTO gatewire_session_ended SELECT i, 'e' || i, CAST('e' || i AS BYTEA), 'u' || i, 'x', i FROM generate_series(1, 30000) AS i`,
 				`UPDATE gatewire_session_head SET seq = 30000`,
@@ -289,6 +291,140 @@ func TestS22_PostgresQueryPlansUseIndexes(t *testing.T) {
 	}
 }
 
+// explainMySQL is explain for MariaDB, which answers for a row that is not there
+// without a plan: so each statement is explained just before it is sent.
+func explainMySQL(t *testing.T, s *spy, op func()) []mysqlStep {
+	t.Helper()
+	db := openDSN(t, s.dsn)
+	var steps []mysqlStep
+	var failure error
+	s.setFail(func(query string) error {
+		if query == "COMMIT" || strings.Contains(query, "VALUES (") {
+			return nil
+		}
+		rows, err := db.Query("EXPLAIN " + query)
+		for err == nil && rows.Next() {
+			step := mysqlStep{query: query}
+			var id, number sql.NullInt64
+			var how, table, kind, possible, key, length, ref, extra sql.NullString
+			err = rows.Scan(&id, &how, &table, &kind, &possible, &key, &length, &ref, &number, &extra)
+			step.table, step.kind, step.key, step.rows, step.extra = table.String, kind.String, key.String, number.Int64, extra.String
+			steps = append(steps, step)
+		}
+		if err == nil {
+			err = rows.Err()
+		}
+		failure = errors.Join(failure, err)
+		return nil
+	})
+	op()
+	s.setFail(nil)
+	require.NoError(t, failure)
+	require.NotEmpty(t, steps)
+	return steps
+}
+
+type mysqlStep struct {
+	query, table, kind, key, extra string
+	rows                           int64 // that the server thinks it will look at
+}
+
+func TestS22_MySQLQueryPlansUseIndexes(t *testing.T) {
+	dsn := mysqlDSN(t)
+	spy, db := openSpy(t, dsn)
+	s := sessionsOn(t, db)
+	ctx, now := t.Context(), time.Now()
+	require.NoError(t, manySessions(db, 30000, "concat('u', i % 3000)", "1000000000000000000"))
+	for _, q := range []string{
+		// Half of the sessions have no origin, and the index has them all the same.
+		"UPDATE gatewire_sessions SET origin_issuer = '', origin_subject = '', origin_sid = '' WHERE created % 4 = 0",
+		"UPDATE gatewire_sessions SET origin_sid = '' WHERE created % 4 = 1",
+		"INSERT INTO gatewire_session_ended SELECT seq, concat('e', seq), lpad(seq, 32, 'e'), concat('u', seq), 'x', seq FROM seq_1_to_30000",
+		"UPDATE gatewire_session_head SET seq = 30000",
+		"INSERT INTO gatewire_session_epochs SELECT concat('u', seq), seq FROM seq_1_to_30000",
+		"ANALYZE TABLE gatewire_sessions, gatewire_session_ended, gatewire_session_epochs",
+	} {
+		_, err := db.Exec(q)
+		require.NoError(t, err)
+	}
+	cursor := cursorOf(t, s)
+	rec, other := record("s", "u1"), record("other", "u1")
+	require.NoError(t, s.Create(ctx, rec, session.AnyEpoch))
+	handed := rec
+	handed.UserID = "u2"
+	for i := range 20 {
+		dead := record(fmt.Sprint("dead", i), "dead")
+		dead.IdleExpires = now.Add(-time.Minute)
+		require.NoError(t, s.Create(ctx, dead, session.AnyEpoch))
+	}
+	for _, c := range []struct {
+		name  string
+		op    func() error
+		wants []string // indexes, in this order among others
+	}{
+		{"Create", func() error { return s.Create(ctx, other, 1) },
+			[]string{"gatewire_session_locks PRIMARY", "gatewire_session_ended gatewire_session_ended_key", "gatewire_session_ended gatewire_session_ended_id", "gatewire_session_epochs PRIMARY"}},
+		{"Load", func() error { _, _, err := s.Load(ctx, rec.Key); return err }, []string{"gatewire_sessions gatewire_sessions_key"}},
+		{"ByID", func() error { _, _, err := s.ByID(ctx, "s"); return err }, []string{"gatewire_sessions PRIMARY"}},
+		{"Touch", func() error { return s.Touch(ctx, rec.Key, now.Add(time.Minute), now.Add(time.Hour)) }, []string{"gatewire_sessions gatewire_sessions_key"}},
+		{"Replace", func() error { return s.Replace(ctx, rec.Key, rec, 1) }, []string{"gatewire_sessions gatewire_sessions_key"}},
+		{"Replace for another", func() error { return s.Replace(ctx, rec.Key, handed, 2) },
+			[]string{"gatewire_sessions gatewire_sessions_key", "gatewire_session_locks PRIMARY", "gatewire_sessions gatewire_sessions_key"}},
+		{"ListUser", func() error { _, err := s.ListUser(ctx, "u1"); return err }, []string{"gatewire_sessions gatewire_sessions_user"}},
+		{"Epoch", func() error { _, err := s.Epoch(ctx, "u1"); return err }, []string{"gatewire_session_epochs PRIMARY"}},
+		{"EndedSince", func() error { _, _, err := s.EndedSince(ctx, cursor, 10); return err }, []string{"gatewire_session_ended PRIMARY"}},
+		{"End", func() error { _, err := s.End(ctx, "id5", session.ReasonSignedOut, now); return err },
+			[]string{"h PRIMARY", "gatewire_sessions PRIMARY", "gatewire_session_ended PRIMARY", "e PRIMARY", "s PRIMARY", "h PRIMARY"}},
+		{"EndUser", func() error { _, err := s.EndUser(ctx, "u1", "s", session.ReasonRevoked, now); return err },
+			[]string{"gatewire_sessions gatewire_sessions_user", "e PRIMARY", "s PRIMARY"}},
+		{"EndOrigin by sid", func() error {
+			_, err := s.EndOrigin(ctx, session.Origin{Issuer: origin.Issuer, SID: "sid7"}, session.ReasonProvider, now)
+			return err
+		}, []string{"gatewire_sessions gatewire_sessions_sid", "e PRIMARY", "s PRIMARY"}},
+		{"EndOrigin by both", func() error {
+			_, err := s.EndOrigin(ctx, session.Origin{Issuer: origin.Issuer, SID: "sid11", Subject: "sub11"}, session.ReasonProvider, now)
+			return err
+		}, []string{"gatewire_sessions gatewire_sessions_sid", "e PRIMARY", "s PRIMARY"}},
+		{"EndOrigin by subject", func() error {
+			_, err := s.EndOrigin(ctx, session.Origin{Issuer: origin.Issuer, Subject: "sub9"}, session.ReasonProvider, now)
+			return err
+		}, []string{"gatewire_sessions gatewire_sessions_subject", "e PRIMARY", "s PRIMARY"}},
+		{"Reap", func() error { _, err := s.Reap(ctx, now, 10); return err },
+			[]string{"gatewire_sessions gatewire_sessions_dies", "e PRIMARY", "s PRIMARY", "gatewire_session_ended PRIMARY", "gatewire_session_ended PRIMARY"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var used []string
+			for _, step := range explainMySQL(t, spy, func() { require.NoError(t, c.op()) }) {
+				key := step.table + " " + step.key
+				if step.table == "gatewire_session_head" {
+					key = "h " + step.key
+				}
+				used = append(used, key)
+				switch step.table {
+				case "", "h", "gatewire_session_head", "gatewire_session_locks": // nothing, or one row
+				case "<derived2>", "<derived3>": // what another step has found
+				default:
+					// The oldest of the log are read in the order of its key, up to a limit.
+					ordered := step.kind == "index" && step.key == "PRIMARY" && strings.Contains(step.query, "LIMIT")
+					require.NotEqual(t, "ALL", step.kind, "%+v", step)
+					require.True(t, ordered || step.kind != "index", "%+v", step)
+					require.NotEmpty(t, step.key, "%+v", step)
+					if step.table != "gatewire_session_ended" { // it is to be forgotten, all of it
+						require.Less(t, step.rows, int64(100), "%+v", step)
+					}
+				}
+			}
+			rest := c.wants
+			for _, key := range used {
+				if len(rest) > 0 && key == rest[0] {
+					rest = rest[1:]
+				}
+			}
+			require.Empty(t, rest, "%q", used)
+		})
+	}
+}
+
 // Ten thousand sessions of one user among as many of others: what listing and
 // ending one user's costs does not grow with the table.
 func TestS22_OneUserAmongMany(t *testing.T) {
@@ -296,7 +432,7 @@ func TestS22_OneUserAmongMany(t *testing.T) {
 		db := openDSN(t, dsn)
 		s := sessionsOn(t, db)
 		ctx := t.Context()
-		require.NoError(t, manySessions(db, 20000, "CASE WHEN i % 2 = 0 THEN 'big' ELSE 'u' || i END", "1000000000000000000"))
+		require.NoError(t, manySessions(db, 20000, "CASE WHEN i % 2 = 0 THEN 'big' ELSE concat('u', i) END", "1000000000000000000"))
 
 		list, err := s.ListUser(ctx, "big")
 		require.NoError(t, err)

@@ -16,8 +16,22 @@ import (
 	"github.com/gatewire/gatewire/session/sessiontest"
 )
 
+// onServers runs f on an empty database of each kind that lets transactions run
+// side by side.
+func onServers(t *testing.T, f func(t *testing.T, dsn string)) {
+	t.Run("PostgreSQL", func(t *testing.T) { f(t, postgresDSN(t)) })
+	t.Run("MariaDB", func(t *testing.T) { f(t, mysqlDSN(t)) })
+}
+
 // with adds a setting of the connection to a connection string.
 func with(dsn, name, value string) string {
+	if isMySQL(dsn) {
+		before := "?"
+		if strings.Contains(dsn, "?") {
+			before = "&"
+		}
+		return dsn + before + url.QueryEscape(name) + "=" + url.QueryEscape(value)
+	}
 	u, err := url.Parse(dsn)
 	if err != nil {
 		panic(err)
@@ -56,6 +70,14 @@ func pausedAt(t *testing.T, dsn, statement string) (watch *spy, db *sql.DB, reac
 	return watch, db, there, func() { close(free) }
 }
 
+// parameter is the first of a statement.
+func parameter(db *sql.DB) string {
+	if onMySQL(db) {
+		return "?"
+	}
+	return "$1"
+}
+
 // waits checks that what done stands for is still waiting after a while.
 func waits[T any](t *testing.T, done <-chan T, what string) {
 	t.Helper()
@@ -75,98 +97,101 @@ func background[T any](f func() T) <-chan T {
 
 // A sign-in whose session is written and not yet committed: the user's
 // sessions are ended at that moment, and this one with them.
-func TestS22_PostgresEndUserWaitsForASignIn(t *testing.T) {
-	dsn := postgresDSN(t)
-	s := sessionsOn(t, openDSN(t, dsn))
-	ctx := t.Context()
-	db, reached, resume := paused(t, dsn)
-	slow := sessionsOnMigrated(t, db)
-	created := background(func() error { return slow.Create(ctx, record("s1", "u"), 0) })
-	<-reached
-	ended := background(func() int {
-		list, err := s.EndUser(ctx, "u", "", session.ReasonPasswordChanged, time.Now())
-		if err != nil {
-			return -1
-		}
-		return len(list)
+func TestS22_EndUserWaitsForASignIn(t *testing.T) {
+	onServers(t, func(t *testing.T, dsn string) {
+		s := sessionsOn(t, openDSN(t, dsn))
+		ctx := t.Context()
+		db, reached, resume := paused(t, dsn)
+		slow := sessionsOnMigrated(t, db)
+		created := background(func() error { return slow.Create(ctx, record("s1", "u"), 0) })
+		<-reached
+		ended := background(func() int {
+			list, err := s.EndUser(ctx, "u", "", session.ReasonPasswordChanged, time.Now())
+			if err != nil {
+				return -1
+			}
+			return len(list)
+		})
+		other, err := s.EndUser(ctx, "other", "", session.ReasonRevoked, time.Now())
+		require.NoError(t, err, "other users don't wait")
+		require.Empty(t, other)
+		waits(t, ended, "the sessions were ended past one that was about to be")
+		resume()
+		require.NoError(t, <-created)
+		require.Equal(t, 1, <-ended)
+		list, err := s.ListUser(ctx, "u")
+		require.NoError(t, err)
+		require.Empty(t, list)
 	})
-	other, err := s.EndUser(ctx, "other", "", session.ReasonRevoked, time.Now())
-	require.NoError(t, err, "other users don't wait")
-	require.Empty(t, other)
-	waits(t, ended, "the sessions were ended past one that was about to be")
-	resume()
-	require.NoError(t, <-created)
-	require.Equal(t, 1, <-ended)
-	list, err := s.ListUser(ctx, "u")
-	require.NoError(t, err)
-	require.Empty(t, list)
 }
 
 // A session that nobody has signed in to becomes the user's while the user's
 // sessions are being ended. Who reads the epoch after that finds it raised.
-func TestS22_PostgresReplaceWaitsForEndUser(t *testing.T) {
-	dsn := postgresDSN(t)
-	s := sessionsOn(t, openDSN(t, dsn))
-	ctx := t.Context()
-	anonymous := record("s1", "")
-	require.NoError(t, s.Create(ctx, anonymous, session.AnyEpoch))
-	db, reached, resume := paused(t, dsn)
-	slow := sessionsOnMigrated(t, db)
-	ended := background(func() error {
-		_, err := slow.EndUser(ctx, "u", "", session.ReasonPasswordChanged, time.Now())
-		return err
-	})
-	<-reached
-	mine := anonymous
-	mine.UserID = "u"
-	replaced := background(func() error { return s.Replace(ctx, mine.Key, mine, 1) })
-	waits(t, replaced, "a session changed hands while all of the new owner's were being ended")
-	resume()
-	require.NoError(t, <-ended)
-	require.NoError(t, <-replaced)
-	epoch, err := s.Epoch(ctx, "u")
-	require.NoError(t, err)
-	require.NotZero(t, epoch)
+func TestS22_ReplaceWaitsForEndUser(t *testing.T) {
+	onServers(t, func(t *testing.T, dsn string) {
+		s := sessionsOn(t, openDSN(t, dsn))
+		ctx := t.Context()
+		anonymous := record("s1", "")
+		require.NoError(t, s.Create(ctx, anonymous, session.AnyEpoch))
+		db, reached, resume := paused(t, dsn)
+		slow := sessionsOnMigrated(t, db)
+		ended := background(func() error {
+			_, err := slow.EndUser(ctx, "u", "", session.ReasonPasswordChanged, time.Now())
+			return err
+		})
+		<-reached
+		mine := anonymous
+		mine.UserID = "u"
+		replaced := background(func() error { return s.Replace(ctx, mine.Key, mine, 1) })
+		waits(t, replaced, "a session changed hands while all of the new owner's were being ended")
+		resume()
+		require.NoError(t, <-ended)
+		require.NoError(t, <-replaced)
+		epoch, err := s.Epoch(ctx, "u")
+		require.NoError(t, err)
+		require.NotZero(t, epoch)
 
-	// One that stays the user's waits for nobody: it is removed as it is then.
-	require.NoError(t, s.Replace(ctx, mine.Key, mine, 2))
+		// One that stays the user's waits for nobody: it is removed as it is then.
+		require.NoError(t, s.Replace(ctx, mine.Key, mine, 2))
+	})
 }
 
 // Numbers of the log are committed in their order: a reader cannot pass one.
-func TestS25_PostgresLogIsCommittedInOrder(t *testing.T) {
-	dsn := postgresDSN(t)
-	s := sessionsOn(t, openDSN(t, dsn))
-	ctx := t.Context()
-	for _, id := range []string{"s1", "s2"} {
-		require.NoError(t, s.Create(ctx, record(id, id), session.AnyEpoch))
-	}
-	cursor := cursorOf(t, s)
-	db, reached, resume := paused(t, dsn)
-	slow := sessionsOnMigrated(t, db)
-	end := func(s session.Store, id string) <-chan error {
-		return background(func() error {
-			_, err := s.End(ctx, id, session.ReasonSignedOut, time.Now())
-			return err
-		})
-	}
-	first := end(slow, "s1")
-	<-reached
-	second := end(s, "s2")
-	waits(t, second, "the second number was committed before the first")
-	list, cursor, err := s.EndedSince(ctx, cursor, 10)
-	require.NoError(t, err)
-	require.Empty(t, list)
-	_, found, err := s.ByID(ctx, "s1")
-	require.NoError(t, err)
-	require.True(t, found, "what is not committed is not seen, and who reads waits for nobody")
-	resume()
-	require.NoError(t, <-first)
-	require.NoError(t, <-second)
-	list, _, err = s.EndedSince(ctx, cursor, 10)
-	require.NoError(t, err)
-	require.Len(t, list, 2)
-	require.Equal(t, "s1", list[0].ID)
-	require.Equal(t, "s2", list[1].ID)
+func TestS25_LogIsCommittedInOrder(t *testing.T) {
+	onServers(t, func(t *testing.T, dsn string) {
+		s := sessionsOn(t, openDSN(t, dsn))
+		ctx := t.Context()
+		for _, id := range []string{"s1", "s2"} {
+			require.NoError(t, s.Create(ctx, record(id, id), session.AnyEpoch))
+		}
+		cursor := cursorOf(t, s)
+		db, reached, resume := paused(t, dsn)
+		slow := sessionsOnMigrated(t, db)
+		end := func(s session.Store, id string) <-chan error {
+			return background(func() error {
+				_, err := s.End(ctx, id, session.ReasonSignedOut, time.Now())
+				return err
+			})
+		}
+		first := end(slow, "s1")
+		<-reached
+		second := end(s, "s2")
+		waits(t, second, "the second number was committed before the first")
+		list, cursor, err := s.EndedSince(ctx, cursor, 10)
+		require.NoError(t, err)
+		require.Empty(t, list)
+		_, found, err := s.ByID(ctx, "s1")
+		require.NoError(t, err)
+		require.True(t, found, "what is not committed is not seen, and who reads waits for nobody")
+		resume()
+		require.NoError(t, <-first)
+		require.NoError(t, <-second)
+		list, _, err = s.EndedSince(ctx, cursor, 10)
+		require.NoError(t, err)
+		require.Len(t, list, 2)
+		require.Equal(t, "s1", list[0].ID)
+		require.Equal(t, "s2", list[1].ID)
+	})
 }
 
 // A session is touched while the reaper looks at it: it lives.
@@ -197,28 +222,29 @@ func TestS8_PostgresReaperSparesWhatWasTouched(t *testing.T) {
 
 // A session is renewed while it is being ended: the log has the key of then,
 // which nobody can use again.
-func TestS4_PostgresLogHasTheLastKey(t *testing.T) {
-	dsn := postgresDSN(t)
-	db := openDSN(t, dsn)
-	s := sessionsOn(t, db)
-	ctx := t.Context()
-	rec := record("s1", "u")
-	require.NoError(t, s.Create(ctx, rec, session.AnyEpoch))
-	renewed := keyOf("renewed")
-	tx, err := db.Begin()
-	require.NoError(t, err)
-	_, err = tx.Exec(`UPDATE gatewire_sessions SET key = $1, rev = 2 WHERE id = 's1'`, renewed[:])
-	require.NoError(t, err)
-	ended := background(func() error {
-		_, err := s.End(ctx, "s1", session.ReasonSignedOut, time.Now())
-		return err
+func TestS4_LogHasTheLastKey(t *testing.T) {
+	onServers(t, func(t *testing.T, dsn string) {
+		db := openDSN(t, dsn)
+		s := sessionsOn(t, db)
+		ctx := t.Context()
+		rec := record("s1", "u")
+		require.NoError(t, s.Create(ctx, rec, session.AnyEpoch))
+		renewed := keyOf("renewed")
+		tx, err := db.Begin()
+		require.NoError(t, err)
+		_, err = tx.Exec(`UPDATE gatewire_sessions SET `+key(db)+` = `+parameter(db)+`, rev = 2 WHERE id = 's1'`, renewed[:])
+		require.NoError(t, err)
+		ended := background(func() error {
+			_, err := s.End(ctx, "s1", session.ReasonSignedOut, time.Now())
+			return err
+		})
+		waits(t, ended, "the end did not wait for the renewal")
+		require.NoError(t, tx.Commit())
+		require.NoError(t, <-ended)
+		again := record("s2", "u")
+		again.Key = renewed
+		require.ErrorIs(t, s.Create(ctx, again, session.AnyEpoch), session.ErrExists)
 	})
-	waits(t, ended, "the end did not wait for the renewal")
-	require.NoError(t, tx.Commit())
-	require.NoError(t, <-ended)
-	again := record("s2", "u")
-	again.Key = renewed
-	require.ErrorIs(t, s.Create(ctx, again, session.AnyEpoch), session.ErrExists)
 }
 
 func TestJ12_PostgresOneOfTwoNodesAddsAKey(t *testing.T) {

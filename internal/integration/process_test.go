@@ -105,6 +105,9 @@ func childWrites(t *testing.T, name, dsn string) {
 			}
 			said(words...)
 		}
+		if a == nil {
+			continue
+		}
 		u := user(i)
 		u.ID, u.Email = id, id+"@example.com"
 		require.NoError(t, a.CreateUser(ctx, u, nil))
@@ -150,7 +153,7 @@ func TestS25_KilledProcessLosesNothing(t *testing.T) {
 
 			db := openDSN(t, dsn)
 			s, a := sessionsOn(t, db), accountsOn(t, db)
-			if !onPostgres(db) {
+			if !onPostgres(db) && !onMySQL(db) {
 				var check string
 				require.NoError(t, db.QueryRow(`PRAGMA integrity_check`).Scan(&check))
 				require.Equal(t, "ok", check)
@@ -201,6 +204,9 @@ func childCounts(t *testing.T, name, dsn string) {
 		require.True(t, ended)
 		said("ended", id)
 
+		if a == nil {
+			continue
+		}
 		u := user(i) // the same address in every process, another id
 		u.ID = id
 		if err := a.CreateUser(ctx, u, nil); err == nil {
@@ -242,9 +248,11 @@ func TestS5_ThreeProcessesOnOneDatabase(t *testing.T) {
 		rec := record(countSession, "u")
 		rec.Data = []byte("0")
 		require.NoError(t, s.Create(ctx, rec, session.AnyEpoch))
-		shared := user(1000)
-		shared.ID = "shared"
-		require.NoError(t, a.CreateUser(ctx, shared, nil))
+		if a != nil {
+			shared := user(1000)
+			shared.ID = "shared"
+			require.NoError(t, a.CreateUser(ctx, shared, nil))
+		}
 		cursor := cursorOf(t, s)
 
 		const processes = 3
@@ -302,6 +310,9 @@ func TestS5_ThreeProcessesOnOneDatabase(t *testing.T) {
 		require.Equal(t, strconv.Itoa(processes*countPerChild), string(got.Data), "no update is lost")
 		require.EqualValues(t, 1+processes*countPerChild, got.Rev)
 
+		if a == nil {
+			return
+		}
 		t.Run("A15 one account per address", func(t *testing.T) {
 			require.Len(t, registered, countPerChild)
 			for i, n := range registered {

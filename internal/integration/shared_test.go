@@ -62,7 +62,7 @@ func twoNodes(t *testing.T, dsn string) *turns {
 }
 
 func TestA2_LimiterContract(t *testing.T) {
-	kinds(t, func(t *testing.T, dsn func(testing.TB) string) {
+	accountKinds(t, func(t *testing.T, dsn func(testing.TB) string) {
 		accountstest.RunLimiter(t, func(t *testing.T) accounts.Limiter { return accountsOn(t, openDSN(t, dsn(t))).Limiter() })
 		t.Run("two nodes", func(t *testing.T) {
 			accountstest.RunLimiter(t, func(t *testing.T) accounts.Limiter { return turnsLimiter{twoNodes(t, dsn(t))} })
@@ -71,7 +71,7 @@ func TestA2_LimiterContract(t *testing.T) {
 }
 
 func TestO12_OnceContract(t *testing.T) {
-	kinds(t, func(t *testing.T, dsn func(testing.TB) string) {
+	accountKinds(t, func(t *testing.T, dsn func(testing.TB) string) {
 		accountstest.RunOnce(t, func(t *testing.T) accounts.Once { return accountsOn(t, openDSN(t, dsn(t))).Once() })
 		t.Run("two nodes", func(t *testing.T) {
 			accountstest.RunOnce(t, func(t *testing.T) accounts.Once { return turnsOnce{twoNodes(t, dsn(t))} })
@@ -81,7 +81,7 @@ func TestO12_OnceContract(t *testing.T) {
 
 // What is over leaves the database by use alone, and what counts stays.
 func TestA2_WhatIsOverIsRemoved(t *testing.T) {
-	everyDatabase(t, func(t *testing.T, dsn string) {
+	everyAccountDatabase(t, func(t *testing.T, dsn string) {
 		db := openDSN(t, dsn)
 		s := accountsOn(t, db)
 		ctx := t.Context()
@@ -127,7 +127,7 @@ func TestA2_WhatIsOverIsRemoved(t *testing.T) {
 
 // A try that is refused is not written.
 func TestA2_WhatIsRefusedWritesNothing(t *testing.T) {
-	everyDatabase(t, func(t *testing.T, dsn string) {
+	everyAccountDatabase(t, func(t *testing.T, dsn string) {
 		watch, db := openSpy(t, dsn)
 		l := accountsOn(t, db).Limiter()
 		limit := accounts.Limit{Burst: 1, Every: time.Hour}
@@ -235,7 +235,7 @@ func (n *node) login(t *testing.T, ip, email, pw string) int {
 // Guesses at two nodes count together, also those under way at once; the right
 // password from elsewhere still works at both.
 func TestA2_NodesCountGuessesTogether(t *testing.T) {
-	acrossHandles(t, func(t *testing.T, a, b *sql.DB) {
+	acrossAccountHandles(t, func(t *testing.T, a, b *sql.DB) {
 		nodes := []*node{newNode(t, a), newNode(t, b)}
 		status, _, _, err := nodes[0].post("/auth/register", "192.0.2.1", "al@example.com", goodPassword)
 		require.NoError(t, err)
@@ -276,7 +276,7 @@ func TestA2_NodesCountGuessesTogether(t *testing.T) {
 
 // One address may make 100 accounts and fail 50 sign-ins a minute.
 func TestA2_SharedLimitsLeaveRoom(t *testing.T) {
-	acrossHandles(t, func(t *testing.T, a, b *sql.DB) {
+	acrossAccountHandles(t, func(t *testing.T, a, b *sql.DB) {
 		l := []accounts.Limiter{accountsOn(t, a).Limiter(), accountsOn(t, b).Limiter()}
 		d := accounts.DefaultLimits()
 		for key, c := range map[string]struct {
@@ -299,7 +299,7 @@ func TestA2_SharedLimitsLeaveRoom(t *testing.T) {
 // While tries can't be counted nobody is let in, and nobody is told that the
 // password is wrong.
 func TestA2_LimiterDownIs503(t *testing.T) {
-	everyDatabase(t, func(t *testing.T, dsn string) {
+	everyAccountDatabase(t, func(t *testing.T, dsn string) {
 		watch, db := openSpy(t, dsn)
 		n := newNode(t, db)
 		status, _, _, err := n.post("/auth/register", "192.0.2.1", "al@example.com", goodPassword)

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/go-sql-driver/mysql"
 	"github.com/jackc/pgx/v5/stdlib"
 	"modernc.org/sqlite"
 )
@@ -74,8 +75,11 @@ func (s *spy) note(query string, args []driver.NamedValue) error {
 }
 
 func (s *spy) Driver() driver.Driver {
-	if isPostgres(s.dsn) {
+	switch {
+	case isPostgres(s.dsn):
 		return stdlib.GetDefaultDriver()
+	case isMySQL(s.dsn):
+		return &mysql.MySQLDriver{}
 	}
 	return &sqlite.Driver{}
 }

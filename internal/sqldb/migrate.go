@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"iter"
 	"strings"
 	"time"
 )
@@ -15,6 +16,9 @@ func (d *DB) Migrate(ctx context.Context, table string) error {
 		return d.Wrap("migrate", err)
 	}
 	create := `CREATE TABLE IF NOT EXISTS ` + table + ` (version INTEGER NOT NULL PRIMARY KEY, applied BIGINT NOT NULL)`
+	if d.MySQL {
+		return d.migrateMySQL(ctx, table, create, names)
+	}
 	if !d.Postgres {
 		if _, err := d.Exec(ctx, "migrate", create); err != nil {
 			return err
@@ -32,7 +36,7 @@ func (d *DB) Migrate(ctx context.Context, table string) error {
 		case have == len(names):
 			return ErrUnchanged
 		case have > len(names):
-			return fmt.Errorf("the schema in the database is version %d and this program knows %d at most: it was migrated by a newer release; run that release, or restore a backup made before it", have, len(names))
+			return newerSchema(have, len(names))
 		}
 		for i := have; i < len(names); i++ {
 			if err := d.apply(ctx, tx, names[i]); err != nil {
@@ -74,15 +78,27 @@ func (d *DB) apply(ctx context.Context, tx *Tx, name string) error {
 	if err != nil {
 		return err
 	}
-	for stmt := range strings.SplitSeq(string(text), ";\n") {
-		if strings.TrimSpace(stmt) == "" {
-			continue
-		}
+	for stmt := range statements(string(text)) {
 		if _, err := tx.Exec(ctx, stmt); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// statements are those of a migration.
+func statements(text string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for stmt := range strings.SplitSeq(text, ";\n") {
+			if strings.TrimSpace(stmt) != "" && !yield(stmt) {
+				return
+			}
+		}
+	}
+}
+
+func newerSchema(have, known int) error {
+	return fmt.Errorf("the schema in the database is version %d and this program knows %d at most: it was migrated by a newer release; run that release, or restore a backup made before it", have, known)
 }
 
 // checkEncoding refuses a database that could not keep some name or address:

@@ -28,10 +28,13 @@ const (
 var ErrUnchanged = errors.New("nothing changed")
 
 // DB runs statements and transactions, again where that can help. Statements
-// are written for SQLite, with numbered parameters (?1).
+// are written for SQLite, with numbered parameters (?1), as far as the others
+// know the same words.
 type DB struct {
 	DB         *sql.DB
 	Postgres   bool    // and not SQLite
+	MySQL      bool    // and not SQLite
+	Locks      string  // MySQL: the table whose rows Tx.Lock locks
 	Migrations fs.FS   // the schema, numbered files
 	Name       string  // of the store, in front of errors
 	Own        []error // errors of the contract, returned as they are
@@ -40,18 +43,22 @@ type DB struct {
 // retry calls f until it succeeds, fails for good, or time is up. f must
 // leave nothing behind when it fails.
 func (d *DB) retry(ctx context.Context, op string, f func() error) error {
+	return d.Wrap(op, again(ctx, f))
+}
+
+func again(ctx context.Context, f func() error) error {
 	start := time.Now()
 	pause := time.Millisecond
 	for {
 		err := f()
 		if err == nil || !retryable(err) || time.Since(start) > retryFor {
-			return d.Wrap(op, err)
+			return err
 		}
 		t := time.NewTimer(pause/2 + rand.N(pause))
 		select {
 		case <-ctx.Done():
 			t.Stop()
-			return d.Wrap(op, errors.Join(ctx.Err(), err))
+			return errors.Join(ctx.Err(), err)
 		case <-t.C:
 		}
 		pause = min(2*pause, retryPause)
@@ -60,7 +67,7 @@ func (d *DB) retry(ctx context.Context, op string, f func() error) error {
 
 // bound limits a call over the network. SQLite bounds its own waiting.
 func (d *DB) bound(ctx context.Context) (context.Context, context.CancelFunc) {
-	if d.Postgres {
+	if d.Postgres || d.MySQL {
 		return context.WithTimeout(ctx, callFor)
 	}
 	return ctx, func() {}
@@ -68,12 +75,12 @@ func (d *DB) bound(ctx context.Context) (context.Context, context.CancelFunc) {
 
 // Exec runs one statement by itself and returns how many rows it changed.
 func (d *DB) Exec(ctx context.Context, op, query string, args ...any) (n int64, err error) {
-	if err := d.storable(args); err != nil {
+	query, args, err = d.statement(query, args)
+	if err != nil {
 		return 0, d.Wrap(op, err)
 	}
 	ctx, cancel := d.bound(ctx)
 	defer cancel()
-	query = d.text(query)
 	err = d.retry(ctx, op, func() error {
 		n, err = affected(d.DB.ExecContext(ctx, query, args...))
 		return err
@@ -83,12 +90,15 @@ func (d *DB) Exec(ctx context.Context, op, query string, args ...any) (n int64, 
 
 // Row reads at most one row into dest.
 func (d *DB) Row(ctx context.Context, op, query string, args, dest []any) (found bool, err error) {
-	if d.storable(args) != nil {
+	query, args, err = d.statement(query, args)
+	if err == errText {
 		return false, nil // nothing by this name can be there
+	}
+	if err != nil {
+		return false, d.Wrap(op, err)
 	}
 	ctx, cancel := d.bound(ctx)
 	defer cancel()
-	query = d.text(query)
 	err = d.retry(ctx, op, func() error {
 		err := d.DB.QueryRowContext(ctx, query, args...).Scan(dest...)
 		found = err == nil
@@ -102,13 +112,16 @@ func (d *DB) Row(ctx context.Context, op, query string, args, dest []any) (found
 
 // Rows calls scan for every row. reset is called before each try.
 func (d *DB) Rows(ctx context.Context, op, query string, args []any, reset func(), scan func(*sql.Rows) error) error {
-	if d.storable(args) != nil {
+	query, args, err := d.statement(query, args)
+	if err == errText {
 		reset()
 		return nil
 	}
+	if err != nil {
+		return d.Wrap(op, err)
+	}
 	ctx, cancel := d.bound(ctx)
 	defer cancel()
-	query = d.text(query)
 	return d.retry(ctx, op, func() error {
 		reset()
 		rows, err := d.DB.QueryContext(ctx, query, args...)
@@ -119,30 +132,28 @@ func (d *DB) Rows(ctx context.Context, op, query string, args []any, reset func(
 	})
 }
 
-// text is query as the database wants it.
-func (d *DB) text(query string) string {
-	if d.Postgres {
-		return strings.ReplaceAll(query, "?", "$")
+// statement is query as the database wants it, and the args to send with it.
+// What PostgreSQL can't keep is refused before any of it is sent: the server's
+// own refusal comes in the middle of a transaction, and for a search it is no
+// answer.
+func (d *DB) statement(query string, args []any) (string, []any, error) {
+	switch {
+	case d.MySQL:
+		query, err := literals(query, args)
+		return query, nil, err
+	case d.Postgres:
+		for _, a := range args {
+			if s, ok := a.(string); ok && (!utf8.ValidString(s) || strings.Contains(s, "\x00")) {
+				return "", nil, errText
+			}
+		}
+		query = strings.ReplaceAll(query, "?", "$")
 	}
-	return query
+	return query, args, nil
 }
 
 // errText says what PostgreSQL can't keep, without repeating it.
 var errText = errors.New("PostgreSQL keeps no text with a zero byte or with bytes that are not UTF-8")
-
-// storable refuses text before any of it is sent: the server's own refusal
-// comes in the middle of a transaction, and for a search it is no answer.
-func (d *DB) storable(args []any) error {
-	if !d.Postgres {
-		return nil
-	}
-	for _, a := range args {
-		if s, ok := a.(string); ok && (!utf8.ValidString(s) || strings.Contains(s, "\x00")) {
-			return errText
-		}
-	}
-	return nil
-}
 
 // each calls scan for every row and closes rows.
 func each(rows *sql.Rows, scan func(*sql.Rows) error) error {
@@ -194,6 +205,10 @@ func retryable(err error) bool {
 			return true
 		}
 		return false
+	}
+	switch mysqlError(err) {
+	case mysqlLockTimeout, mysqlDeadlock, mysqlSnapshot:
+		return true
 	}
 	// Drivers without a method for the code still pass on SQLite's message.
 	return err != nil && (strings.Contains(err.Error(), "database is locked") ||

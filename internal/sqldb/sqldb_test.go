@@ -58,16 +58,19 @@ func TestS25_ASilentServerIsAnError(t *testing.T) {
 			})
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				db := sql.OpenDB(silent{})
-				defer func() { _ = db.Close() }()
-				start := time.Now()
-				err := call(t.Context(), &sqldb.DB{DB: db, Postgres: true, Name: "store"})
-				require.ErrorIs(t, err, context.DeadlineExceeded)
-				require.ErrorContains(t, err, "store: op: ")
-				require.Equal(t, 15*time.Second, time.Since(start))
+		for server, d := range map[string]sqldb.DB{"PostgreSQL": {Postgres: true}, "MySQL": {MySQL: true, Locks: "locks"}} {
+			t.Run(name+" "+server, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					db := sql.OpenDB(silent{})
+					defer func() { _ = db.Close() }()
+					d.DB, d.Name = db, "store"
+					start := time.Now()
+					err := call(t.Context(), &d)
+					require.ErrorIs(t, err, context.DeadlineExceeded)
+					require.ErrorContains(t, err, "store: op: ")
+					require.Equal(t, 15*time.Second, time.Since(start))
+				})
 			})
-		})
+		}
 	}
 }

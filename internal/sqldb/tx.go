@@ -18,7 +18,7 @@ type Tx struct {
 //
 // With SQLite, the first statement of f must be one that writes, also where it
 // changes nothing: f then has the write lock before the first row is read, and
-// what it reads can't become stale. With PostgreSQL the isolation level is READ
+// what it reads can't become stale. With the others the isolation level is READ
 // COMMITTED, whatever the server's default: each statement sees what was
 // committed before it began, so what f reads after a lock is true while the
 // lock is held. (A snapshot taken before the lock would not be.)
@@ -30,7 +30,7 @@ func (d *DB) Tx(ctx context.Context, op string, f func(context.Context, *Tx) err
 
 func (d *DB) tx(ctx context.Context, op string, f func(context.Context, *Tx) error) error {
 	var o *sql.TxOptions
-	if d.Postgres {
+	if d.Postgres || d.MySQL {
 		o = &sql.TxOptions{Isolation: sql.LevelReadCommitted}
 	}
 	return d.retry(ctx, op, func() error {
@@ -54,6 +54,8 @@ func (d *DB) tx(ctx context.Context, op string, f func(context.Context, *Tx) err
 // SQLite it does nothing, since there is one writer at a time.
 func (t *Tx) Lock(ctx context.Context, name LockName, shared bool) error {
 	switch {
+	case t.db.MySQL:
+		return t.lockRow(ctx, name, shared)
 	case !t.db.Postgres:
 		return nil
 	case shared:
@@ -67,8 +69,9 @@ func (t *Tx) void(ctx context.Context, query string, args ...any) error {
 	return err
 }
 
-// LockName is the number of an advisory lock. Programs that share a database
-// share these numbers; two names with one number wait for each other, no more.
+// LockName is the number of an advisory lock, or chooses a row to lock. Programs
+// that share a database share these numbers; two names with one number wait for
+// each other, no more.
 type LockName int64
 
 // NameLock makes a number nobody can aim at somebody else's.
@@ -79,26 +82,45 @@ func NameLock(parts ...string) LockName {
 
 // Exec runs a statement and returns how many rows it changed.
 func (t *Tx) Exec(ctx context.Context, query string, args ...any) (int64, error) {
-	if err := t.db.storable(args); err != nil {
+	query, args, err := t.db.statement(query, args)
+	if err != nil {
 		return 0, err
 	}
-	return affected(t.tx.ExecContext(ctx, t.db.text(query), args...))
+	return affected(t.tx.ExecContext(ctx, query, args...))
+}
+
+// Insert stores the one row of an INSERT, unless one with the same unique key is
+// there. The transaction goes on either way.
+func (t *Tx) Insert(ctx context.Context, query string, args ...any) (stored bool, err error) {
+	if !t.db.MySQL {
+		// PostgreSQL's transactions end with their first error.
+		query += ` ON CONFLICT DO NOTHING`
+	}
+	// MySQL's "ON DUPLICATE KEY UPDATE" counts the same rows or none by a setting
+	// of the connection, and its "IGNORE" ignores more than that.
+	n, err := t.Exec(ctx, query, args...)
+	if t.db.MySQL && mysqlError(err) == mysqlDuplicate {
+		return false, nil
+	}
+	return n > 0, err
 }
 
 // Row reads one row into dest. None is [sql.ErrNoRows].
 func (t *Tx) Row(ctx context.Context, query string, args []any, dest ...any) error {
-	if err := t.db.storable(args); err != nil {
+	query, args, err := t.db.statement(query, args)
+	if err != nil {
 		return err
 	}
-	return t.tx.QueryRowContext(ctx, t.db.text(query), args...).Scan(dest...)
+	return t.tx.QueryRowContext(ctx, query, args...).Scan(dest...)
 }
 
 // Rows calls scan for every row.
 func (t *Tx) Rows(ctx context.Context, query string, args []any, scan func(*sql.Rows) error) error {
-	if err := t.db.storable(args); err != nil {
+	query, args, err := t.db.statement(query, args)
+	if err != nil {
 		return err
 	}
-	rows, err := t.tx.QueryContext(ctx, t.db.text(query), args...)
+	rows, err := t.tx.QueryContext(ctx, query, args...)
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,9 @@ const (
 	SQLite Dialect = "sqlite"
 	// PostgreSQL is PostgreSQL 13 or later, with any driver.
 	PostgreSQL Dialect = "postgres"
+	// MySQL is MySQL 8.0 or later, or MariaDB 10.6 or later, with
+	// github.com/go-sql-driver/mysql.
+	MySQL Dialect = "mysql"
 )
 
 //go:embed migrations
@@ -24,7 +27,7 @@ var migrations embed.FS
 // Migrations returns the schema as numbered files, "0001_sessions.sql" and so
 // on: what [Store.Migrate] runs, in order. It is nil for an unknown dialect.
 func (d Dialect) Migrations() fs.FS {
-	if d != SQLite && d != PostgreSQL {
+	if d != SQLite && d != PostgreSQL && d != MySQL {
 		return nil
 	}
 	sub, err := fs.Sub(migrations, "migrations/"+string(d))

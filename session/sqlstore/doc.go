@@ -52,6 +52,46 @@
 // a text is refused whole, with an error; none is found under such a name. What
 // [session.Manager] stores of a request is clean.
 //
+// # Opening MySQL or MariaDB
+//
+//	db, err := sql.Open("mysql", "user:password@tcp(host:3306)/name?tls=true") // go-sql-driver/mysql
+//	db.SetMaxOpenConns(20)
+//	db.SetMaxIdleConns(20)
+//	store, err := sqlstore.New(db, sqlstore.MySQL)
+//
+// MySQL 8.0 or later, or MariaDB 10.6 or later, with InnoDB. It was tested with
+// MariaDB 10.11. The statements keep to what MySQL 8.0 documents as well, which
+// they were not run on. What is said of PostgreSQL and several nodes holds here
+// too: how ends wait for each other, what is tried again (deadlocks, and waiting
+// for a lock longer than innodb_lock_wait_timeout), and for how long.
+//
+// No setting of the connection is needed, and none of the driver's and of
+// sql_mode that was tried changes what the store does: Migrate refuses those that
+// would, which are autocommit off and READ UNCOMMITTED. Values are sent as
+// literals, numbers in digits and all else in hexadecimal, so that a call outside
+// a transaction, as Load and Touch are, costs one round trip whatever the data
+// source name says, nothing is kept prepared at the server, and no character set
+// or sql_mode can read a value as anything else. A packet is twice as long as
+// what is stored in it: one that is longer than the server's max_allowed_packet
+// is refused, with an error. With binlog_format=STATEMENT nothing can be stored.
+//
+// Text is kept as bytes, any bytes. An id, a kind, an address and a reason may
+// have 255 of them, a user id and each part of an origin 1,020: a record with a
+// longer one is refused whole, also where the server would cut it.
+//
+// The database's user needs CREATE, besides SELECT, INSERT, UPDATE and DELETE,
+// only while [Store.Migrate] has something to do. MySQL commits each statement of
+// a schema by itself, so an interrupted Migrate leaves what it has made, and the
+// next one goes on. Migrate keeps others waiting with GET_LOCK: have it connect
+// to the server itself and not through a pool that changes connections between
+// statements.
+//
+// A node that froze in the middle of an end holds up other ends until its
+// connection is gone. MariaDB ends such a transaction by itself with
+// idle_transaction_timeout, say 10 seconds; MySQL knows only wait_timeout, which
+// also closes connections that have nothing to do, so set it above what
+// SetConnMaxIdleTime allows them.
+//
 // # What a crash can lose
 //
 // With these settings of SQLite, nothing that was acknowledged: neither a killed process
@@ -63,7 +103,9 @@
 // over a network file system.
 //
 // The same is true of PostgreSQL with its defaults, fsync=on and
-// synchronous_commit=on. A failover to a standby that was behind loses what the
+// synchronous_commit=on, and of MySQL and MariaDB with
+// innodb_flush_log_at_trx_commit=1, the default; who keeps a binary log, also
+// sets sync_binlog=1, which is MySQL's default and not MariaDB's. A failover to a standby that was behind loses what the
 // standby had not received, sign-outs included: where that matters, replicate
 // synchronously.
 //
@@ -73,7 +115,8 @@
 // database signs in nobody. It does hold user ids, addresses, user agents and
 // the host's data in the clear: SQLite creates the file under the process's
 // umask, so create it, or its directory, for the service's user alone. Over a
-// network ask PostgreSQL for sslmode=verify-full: less can be read or diverted.
+// network ask PostgreSQL for sslmode=verify-full and MySQL's driver for tls=true:
+// less can be read or diverted.
 //
 // # What is in the database
 //

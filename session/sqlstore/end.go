@@ -27,13 +27,16 @@ const maxReap = 1 << 20
 
 // End implements [session.Store].
 func (s *Store) End(ctx context.Context, id string, reason session.Reason, at time.Time) (bool, error) {
+	if err := s.fits(column{"reason", string(reason), shortColumn}); err != nil {
+		return false, s.db.Wrap("end", err)
+	}
 	var ended []session.Ended
 	err := s.db.Tx(ctx, "end", func(ctx context.Context, tx *sqldb.Tx) (err error) {
-		seq, err := lock(ctx, tx)
+		seq, err := s.lock(ctx, tx)
 		if err != nil {
 			return err
 		}
-		ended, err = s.end(ctx, tx, seq, s.ending.one, seq, string(reason), micros(at), id)
+		ended, err = s.end(ctx, tx, seq, s.queries.ending.one, seq, string(reason), micros(at), id)
 		if err == nil && len(ended) == 0 {
 			return sqldb.ErrUnchanged
 		}
@@ -54,12 +57,15 @@ func (s *Store) EndUserAt(ctx context.Context, userID, exceptID string, epoch ui
 
 // endUser compares the epoch unless it is nil.
 func (s *Store) endUser(ctx context.Context, userID, exceptID string, epoch *uint64, reason session.Reason, at time.Time) ([]session.Ended, error) {
+	if err := s.fits(column{"user id", userID, longColumn}, column{"reason", string(reason), shortColumn}); err != nil {
+		return nil, s.db.Wrap("end user", err)
+	}
 	var ended []session.Ended
 	err := s.db.Tx(ctx, "end user", func(ctx context.Context, tx *sqldb.Tx) error {
 		if err := tx.Lock(ctx, userLock(userID), false); err != nil {
 			return err
 		}
-		seq, err := lock(ctx, tx)
+		seq, err := s.lock(ctx, tx)
 		if err != nil {
 			return err
 		}
@@ -73,7 +79,7 @@ func (s *Store) endUser(ctx context.Context, userID, exceptID string, epoch *uin
 			}
 		}
 		seq++ // the epoch: a number no user's epoch ever was
-		if _, err := tx.Exec(ctx, raiseEpoch, userID, seq); err != nil {
+		if _, err := tx.Exec(ctx, s.queries.raiseEpoch, userID, seq); err != nil {
 			return err
 		}
 		if _, err := tx.Exec(ctx, moveHead, seq); err != nil {
@@ -82,7 +88,7 @@ func (s *Store) endUser(ctx context.Context, userID, exceptID string, epoch *uin
 		if userID == "" { // sessions that nobody has signed in to are no user's
 			return nil
 		}
-		ended, err = s.end(ctx, tx, seq, s.ending.user, seq, string(reason), micros(at), userID, exceptID)
+		ended, err = s.end(ctx, tx, seq, s.queries.ending.user, seq, string(reason), micros(at), userID, exceptID)
 		return err
 	})
 	if err != nil {
@@ -93,16 +99,19 @@ func (s *Store) endUser(ctx context.Context, userID, exceptID string, epoch *uin
 
 // EndOrigin implements [session.Store].
 func (s *Store) EndOrigin(ctx context.Context, o session.Origin, reason session.Reason, at time.Time) ([]session.Ended, error) {
-	statement, args := s.ending.sid, []any{o.Issuer, o.SID, o.Subject}
+	statement, args := s.queries.ending.sid, []any{o.Issuer, o.SID, o.Subject}
 	if o.SID == "" {
-		statement, args = s.ending.subject, []any{o.Issuer, o.Subject}
+		statement, args = s.queries.ending.subject, []any{o.Issuer, o.Subject}
 	}
 	if o.Issuer == "" || o.SID == "" && o.Subject == "" {
 		return nil, session.ErrOrigin
 	}
+	if err := s.fits(column{"reason", string(reason), shortColumn}); err != nil {
+		return nil, s.db.Wrap("end origin", err)
+	}
 	var ended []session.Ended
 	err := s.db.Tx(ctx, "end origin", func(ctx context.Context, tx *sqldb.Tx) error {
-		seq, err := lock(ctx, tx)
+		seq, err := s.lock(ctx, tx)
 		if err != nil {
 			return err
 		}
@@ -123,11 +132,11 @@ func (s *Store) Reap(ctx context.Context, now time.Time, limit int) ([]session.E
 	limit = min(max(limit, 0), maxReap) // to SQLite a negative limit is none
 	var ended []session.Ended
 	err := s.db.Tx(ctx, "reap", func(ctx context.Context, tx *sqldb.Tx) error {
-		seq, err := lock(ctx, tx)
+		seq, err := s.lock(ctx, tx)
 		if err != nil {
 			return err
 		}
-		ended, err = s.end(ctx, tx, seq, s.ending.dead, seq, string(session.ReasonExpired), micros(now), micros(now), limit)
+		ended, err = s.end(ctx, tx, seq, s.queries.ending.dead, seq, string(session.ReasonExpired), micros(now), micros(now), limit)
 		if err != nil {
 			return err
 		}
@@ -145,8 +154,8 @@ func (s *Store) Reap(ctx context.Context, now time.Time, limit int) ([]session.E
 
 // lock makes this transaction the only one that ends sessions and returns the
 // last number of the log.
-func lock(ctx context.Context, tx *sqldb.Tx) (seq int64, err error) {
-	err = tx.Row(ctx, lockHead, nil, &seq)
+func (s *Store) lock(ctx context.Context, tx *sqldb.Tx) (seq int64, err error) {
+	err = tx.Row(ctx, s.queries.lockHead, nil, &seq)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = errors.New("the head of the log is missing: restore table gatewire_session_head")
 	}
@@ -161,6 +170,12 @@ func (s *Store) end(ctx context.Context, tx *sqldb.Tx, seq int64, statement stri
 		seq int64
 	}
 	var list []numbered
+	if s.queries.ending.logged != "" {
+		if n, err := tx.Exec(ctx, statement, args...); err != nil || n == 0 {
+			return nil, err
+		}
+		statement, args = s.queries.ending.logged, []any{seq}
+	}
 	err := tx.Rows(ctx, statement, args, func(rows *sql.Rows) error {
 		var e numbered
 		var reason string
@@ -175,15 +190,15 @@ func (s *Store) end(ctx context.Context, tx *sqldb.Tx, seq int64, statement stri
 	if err != nil || len(list) == 0 {
 		return nil, err
 	}
-	if s.ending.remove != "" {
-		if _, err := tx.Exec(ctx, s.ending.remove, seq); err != nil {
+	if s.queries.ending.remove != "" {
+		if _, err := tx.Exec(ctx, s.queries.ending.remove, seq); err != nil {
 			return nil, err
 		}
 	}
 	if _, err := tx.Exec(ctx, moveHead, seq+int64(len(list))); err != nil {
 		return nil, err
 	}
-	// RETURNING promises no order.
+	// Neither RETURNING nor a SELECT without an order promises one.
 	slices.SortFunc(list, func(a, b numbered) int { return cmp.Compare(a.seq, b.seq) })
 	ended := make([]session.Ended, len(list))
 	for i, e := range list {

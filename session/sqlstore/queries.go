@@ -1,7 +1,8 @@
 package sqlstore
 
 // Nothing but these constants is ever sent as SQL. Parameters are numbered, so
-// that a statement reads the same for PostgreSQL, which writes them $1.
+// that a statement reads the same for PostgreSQL, which writes them $1, and for
+// MySQL, which is sent literals in their place.
 
 const sessionColumns = `id, created,
 	key, kind, rev, user_id, scopes, roles, auth_time, seen, idle_expires, expires,
@@ -13,8 +14,7 @@ const createColumns = 2
 
 const (
 	insertSession = `INSERT INTO gatewire_sessions (` + sessionColumns + `)
-		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)
-		ON CONFLICT DO NOTHING`
+		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)`
 
 	sessionByKey   = `SELECT ` + sessionColumns + ` FROM gatewire_sessions WHERE key = ?1`
 	sessionByID    = `SELECT ` + sessionColumns + ` FROM gatewire_sessions WHERE id = ?1`
@@ -37,6 +37,10 @@ const (
 	replaceSessionPostgres = replaceSession +
 		` AND CASE WHEN user_id = ?4 THEN TRUE ELSE pg_advisory_xact_lock_shared(?23) IS NOT NULL END`
 
+	// replaceSessionMySQL does not see a session that changes hands: see
+	// replaceFrom.
+	replaceSessionMySQL = replaceSession + ` AND user_id = ?4`
+
 	// touchSession writes nothing when there is nothing to move.
 	touchSession = `UPDATE gatewire_sessions SET
 		seen = CASE WHEN seen > ?2 THEN seen ELSE ?2 END,
@@ -50,11 +54,13 @@ const (
 	// lockHead keeps everyone else who ends sessions waiting until this
 	// transaction is over. So numbers are committed in their order, and no
 	// reader of the log passes one that is still to come.
-	lockHead = `UPDATE gatewire_session_head SET seq = seq WHERE one = 1 RETURNING seq`
-	moveHead = `UPDATE gatewire_session_head SET seq = ?1 WHERE one = 1`
+	lockHead      = `UPDATE gatewire_session_head SET seq = seq WHERE one = 1 RETURNING seq`
+	lockHeadMySQL = `SELECT seq FROM gatewire_session_head WHERE one = 1 FOR UPDATE`
+	moveHead      = `UPDATE gatewire_session_head SET seq = ?1 WHERE one = 1`
 
 	raiseEpoch = `INSERT INTO gatewire_session_epochs (user_id, epoch) VALUES (?1, ?2)
 		ON CONFLICT (user_id) DO UPDATE SET epoch = excluded.epoch`
+	raiseEpochMySQL = `INSERT INTO gatewire_session_epochs (user_id, epoch) VALUES (?1, ?2) ON DUPLICATE KEY UPDATE epoch = ?2`
 
 	// endedSince reads the head and what follows the cursor in one statement,
 	// and so at one moment.
@@ -68,15 +74,32 @@ const (
 	movePruned   = `UPDATE gatewire_session_head SET pruned = ?1 WHERE one = 1`
 )
 
-// endingQueries end sessions and log that. All but remove number what they end
-// from ?1+1 on.
+// queries are the statements that differ from one database to another.
+type queries struct {
+	replace    string
+	raiseEpoch string
+	lockHead   string
+	ending     endingQueries
+}
+
+var (
+	sqliteQueries   = queries{replace: replaceSession, raiseEpoch: raiseEpoch, lockHead: lockHead, ending: sqliteEnding}
+	postgresQueries = queries{replace: replaceSessionPostgres, raiseEpoch: raiseEpoch, lockHead: lockHead, ending: postgresEnding}
+	mysqlQueries    = queries{replace: replaceSessionMySQL, raiseEpoch: raiseEpochMySQL, lockHead: lockHeadMySQL, ending: mysqlEnding}
+)
+
+// endingQueries end sessions and log that. All but logged and remove number what
+// they end from ?1+1 on.
 type endingQueries struct {
 	one, user, dead string
 	sid, subject    string // by the provider's session, with any subject or one; by the subject alone
+	logged          string // returns what the others have logged, where they don't
 	remove          string // removes what was logged, where the others don't
 }
 
-// The last term of each is that of the partial index, which is used for it.
+// The last term of each is that of the partial index, which is used for it. In
+// MySQL, which has none, the index also holds the sessions without an origin,
+// under an issuer that nobody asks for.
 const (
 	ofSID     = `origin_issuer = ?4 AND origin_sid = ?5 AND ?6 IN ('', origin_subject) AND origin_sid <> ''`
 	ofSubject = `origin_issuer = ?4 AND origin_subject = ?5 AND origin_subject <> ''`
@@ -120,4 +143,27 @@ var postgresEnding = endingQueries{
 		logEnded + `CAST(?1 AS BIGINT) + ROW_NUMBER() OVER (ORDER BY dies), id, key, user_id, CAST(?2 AS TEXT), CAST(?3 AS BIGINT) FROM gone` + loggedEnded,
 	sid:     postgresOrigin + ofSID + postgresOriginLog,
 	subject: postgresOrigin + ofSubject + postgresOriginLog,
+}
+
+// MySQL locks what it logs, as it is then, and removes what it has logged: it
+// waits for a change of such a row and sees it. Only an index keeps it from
+// locking, and waiting for, what is not asked for; which one is no guess of the
+// server's. The dead that somebody is at are left for the next time: they may
+// have been touched.
+const (
+	mysqlLog    = logEnded + `?1 + ROW_NUMBER() OVER (ORDER BY created), id, key, user_id, ?2, ?3 FROM gatewire_sessions FORCE INDEX `
+	mysqlLocked = ` FOR UPDATE`
+)
+
+var mysqlEnding = endingQueries{
+	one:  logEnded + `?1 + 1, id, key, user_id, ?2, ?3 FROM gatewire_sessions WHERE id = ?4` + mysqlLocked,
+	user: mysqlLog + `(gatewire_sessions_user) WHERE user_id = ?4 AND id <> ?5` + mysqlLocked,
+	dead: logEnded + `?1 + ROW_NUMBER() OVER (ORDER BY dies), id, key, user_id, ?2, ?3
+		FROM (SELECT id, key, user_id, dies FROM gatewire_sessions FORCE INDEX (gatewire_sessions_dies)
+			WHERE dies <= ?4 ORDER BY dies LIMIT ?5 FOR UPDATE SKIP LOCKED) AS dead`,
+	sid:     mysqlLog + `(gatewire_sessions_sid) WHERE ` + ofSID + mysqlLocked,
+	subject: mysqlLog + `(gatewire_sessions_subject) WHERE ` + ofSubject + mysqlLocked,
+	logged:  `SELECT seq, id, user_id, reason, at FROM gatewire_session_ended WHERE seq > ?1`,
+	remove: `DELETE s FROM gatewire_session_ended AS e STRAIGHT_JOIN gatewire_sessions AS s ON s.id = e.id
+		WHERE e.seq > ?1`,
 }

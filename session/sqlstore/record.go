@@ -16,7 +16,10 @@ func micros(t time.Time) int64 { return t.UnixMicro() }
 func fromMicros(us int64) time.Time { return time.UnixMicro(us).UTC() }
 
 // values returns the columns of rec in the order of sessionColumns.
-func values(rec session.Record) ([]any, error) {
+func (s *Store) values(rec session.Record) ([]any, error) {
+	if err := s.fitsRecord(&rec); err != nil {
+		return nil, err
+	}
 	scopes, err := json.Marshal(rec.Scopes)
 	if err != nil {
 		return nil, err
@@ -34,6 +37,38 @@ func values(rec session.Record) ([]any, error) {
 		sum(rec.Refresh.Secret), sum(rec.Refresh.Previous), micros(rec.Refresh.RotatedAt), blob(rec.Refresh.Successor),
 		blob(rec.Data),
 	}, nil
+}
+
+// How many bytes MySQL's columns hold of what is searched for, or short.
+const (
+	shortColumn = 255
+	longColumn  = 1020 // 255 characters, whichever
+)
+
+// column is a text on its way into a column of MySQL's.
+type column struct {
+	name, value string
+	holds       int
+}
+
+// fits refuses a text that is longer than its column. The server would cut it
+// without a word where its sql_mode is not strict. The other databases have no
+// such columns.
+func (s *Store) fits(columns ...column) error {
+	for _, c := range columns {
+		if s.db.MySQL && len(c.value) > c.holds {
+			return fmt.Errorf("the %s has %d bytes and its column holds %d", c.name, len(c.value), c.holds)
+		}
+	}
+	return nil
+}
+
+// fitsRecord is fits for the columns of rec. The others hold whatever fits into
+// one packet.
+func (s *Store) fitsRecord(rec *session.Record) error {
+	return s.fits(column{"id", rec.ID, shortColumn}, column{"kind", string(rec.Kind), shortColumn}, column{"user id", rec.UserID, longColumn},
+		column{"IP", rec.IP, shortColumn}, column{"origin's issuer", rec.Origin.Issuer, longColumn},
+		column{"origin's subject", rec.Origin.Subject, longColumn}, column{"origin's sid", rec.Origin.SID, longColumn})
 }
 
 // sum is NULL for the zero value, which most sessions have.

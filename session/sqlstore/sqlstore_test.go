@@ -52,6 +52,25 @@ func ExampleNew_postgreSQL() {
 	// Output: no driver in this example
 }
 
+// With go-sql-driver/mysql imported for its driver.
+func ExampleNew_mySQL() {
+	db, err := sql.Open("mysql", "app:password@tcp(db.internal:3306)/app?tls=true")
+	if err != nil {
+		fmt.Println("no driver in this example")
+		return
+	}
+	db.SetMaxOpenConns(20)
+	db.SetMaxIdleConns(20)
+	store, err := sqlstore.New(db, sqlstore.MySQL)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := store.Migrate(context.Background()); err != nil {
+		log.Fatal(err)
+	}
+	// Output: no driver in this example
+}
+
 func ExampleSQLiteDSN() {
 	fmt.Println(sqlstore.SQLiteDSN("/var/lib/app/100% app.db"))
 	// Output: file:///var/lib/app/100%25%20app.db?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(ON)&_txlock=immediate
@@ -81,7 +100,7 @@ func TestNewRefusesWhatCannotWork(t *testing.T) {
 }
 
 func TestMigrationsAreExported(t *testing.T) {
-	for _, d := range []sqlstore.Dialect{sqlstore.SQLite, sqlstore.PostgreSQL} {
+	for _, d := range []sqlstore.Dialect{sqlstore.SQLite, sqlstore.PostgreSQL, sqlstore.MySQL} {
 		names, err := fs.Glob(d.Migrations(), "*")
 		require.NoError(t, err)
 		require.Equal(t, "0001_sessions.sql", names[0])

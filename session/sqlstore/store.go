@@ -15,8 +15,7 @@ import (
 // use, and for use by several processes on one database.
 type Store struct {
 	db      sqldb.DB
-	replace string
-	ending  endingQueries
+	queries queries
 }
 
 var _ session.Store = (*Store)(nil)
@@ -29,20 +28,25 @@ func New(db *sql.DB, d Dialect) (*Store, error) {
 		errs = append(errs, errors.New("session/sqlstore: db is nil: pass what sql.Open returned"))
 	}
 	if d.Migrations() == nil {
-		errs = append(errs, fmt.Errorf("session/sqlstore: unknown dialect %q: pass sqlstore.SQLite or sqlstore.PostgreSQL", string(d)))
+		errs = append(errs, fmt.Errorf("session/sqlstore: unknown dialect %q: pass sqlstore.SQLite, sqlstore.PostgreSQL or sqlstore.MySQL", string(d)))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	s := &Store{replace: replaceSession, ending: sqliteEnding, db: sqldb.DB{
+	s := &Store{queries: sqliteQueries, db: sqldb.DB{
 		DB:         db,
 		Postgres:   d == PostgreSQL,
+		MySQL:      d == MySQL,
+		Locks:      "gatewire_session_locks",
 		Migrations: d.Migrations(),
 		Name:       "session/sqlstore",
 		Own:        []error{session.ErrExists, session.ErrNotFound, session.ErrConflict, session.ErrEpoch, session.ErrOrigin, session.ErrCursorLost},
 	}}
-	if d == PostgreSQL {
-		s.replace, s.ending = replaceSessionPostgres, postgresEnding
+	switch d {
+	case PostgreSQL:
+		s.queries = postgresQueries
+	case MySQL:
+		s.queries = mysqlQueries
 	}
 	return s, nil
 }
@@ -50,6 +54,9 @@ func New(db *sql.DB, d Dialect) (*Store, error) {
 // Migrate creates the tables or brings them up to date, in one transaction. It
 // may be called at every start, by any number of processes at once. A schema
 // that is newer than this package knows is an error.
+//
+// MySQL commits every statement of a schema by itself: what an interrupted
+// Migrate leaves is not used before another one has finished it.
 func (s *Store) Migrate(ctx context.Context) error {
 	return s.db.Migrate(ctx, "gatewire_session_schema")
 }
@@ -57,7 +64,7 @@ func (s *Store) Migrate(ctx context.Context) error {
 // Create implements [session.Store].
 func (s *Store) Create(ctx context.Context, rec session.Record, epoch uint64) error {
 	rec.Rev = 1
-	args, err := values(rec)
+	args, err := s.values(rec)
 	if err != nil {
 		return s.db.Wrap("create", err)
 	}
@@ -67,11 +74,11 @@ func (s *Store) Create(ctx context.Context, rec session.Record, epoch uint64) er
 		if err := tx.Lock(ctx, userLock(rec.UserID), true); err != nil {
 			return err
 		}
-		n, err := tx.Exec(ctx, insertSession, args...)
+		stored, err := tx.Insert(ctx, insertSession, args...)
 		if err != nil {
 			return err
 		}
-		if n == 0 {
+		if !stored {
 			return session.ErrExists
 		}
 		var ended bool
@@ -96,8 +103,9 @@ func (s *Store) Create(ctx context.Context, rec session.Record, epoch uint64) er
 }
 
 // userLock is shared by those who begin a session of this user, and held alone
-// by who ends them all. Without it PostgreSQL would let EndUser miss a session
-// that is not committed yet, whose beginner does not see the new epoch yet.
+// by who ends them all. Without it PostgreSQL and MySQL would let EndUser miss a
+// session that is not committed yet, whose beginner does not see the new epoch
+// yet.
 func userLock(userID string) sqldb.LockName { return sqldb.NameLock("session user", userID) }
 
 // Load implements [session.Store].
@@ -151,7 +159,7 @@ func (s *Store) ListUser(ctx context.Context, userID string) ([]session.Record, 
 // Replace implements [session.Store].
 func (s *Store) Replace(ctx context.Context, old session.Key, rec session.Record, ifRev uint64) error {
 	rec.Rev = ifRev + 1
-	args, err := values(rec)
+	args, err := s.values(rec)
 	if err != nil {
 		return s.db.Wrap("replace", err)
 	}
@@ -159,12 +167,12 @@ func (s *Store) Replace(ctx context.Context, old session.Key, rec session.Record
 	if s.db.Postgres {
 		args = append(args, int64(userLock(rec.UserID)))
 	}
-	n, err := s.db.Exec(ctx, "replace", s.replace, args...)
-	if err != nil {
-		return err
+	n, err := s.db.Exec(ctx, "replace", s.queries.replace, args...)
+	if err == nil && n == 0 && s.db.MySQL {
+		n, err = s.replaceFrom(ctx, rec.UserID, args)
 	}
-	if n > 0 {
-		return nil
+	if err != nil || n > 0 {
+		return err
 	}
 	// Which of the two it is may have changed by now; either is true of a
 	// moment within this call.
@@ -176,6 +184,19 @@ func (s *Store) Replace(ctx context.Context, old session.Key, rec session.Record
 		return session.ErrConflict
 	}
 	return session.ErrNotFound
+}
+
+// replaceFrom replaces a session that changes hands, sharing the lock of its new
+// user: see userLock. Those that stay their user's wait for nobody.
+func (s *Store) replaceFrom(ctx context.Context, userID string, args []any) (n int64, err error) {
+	err = s.db.Tx(ctx, "replace", func(ctx context.Context, tx *sqldb.Tx) (err error) {
+		if err = tx.Lock(ctx, userLock(userID), true); err != nil {
+			return err
+		}
+		n, err = tx.Exec(ctx, replaceSession, args...)
+		return err
+	})
+	return n, err
 }
 
 // Touch implements [session.Store].

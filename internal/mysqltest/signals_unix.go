@@ -1,0 +1,11 @@
+//go:build unix
+
+package mysqltest
+
+import "syscall"
+
+const (
+	terminate = syscall.SIGTERM
+	pause     = syscall.SIGSTOP
+	resume    = syscall.SIGCONT
+)
