@@ -84,7 +84,7 @@ func TestMigrateFromTheFirstSchema(t *testing.T) {
 
 // Accounts that a release before 0003_endings.sql stored owe nothing, and can.
 func TestMigrateAccountsFromTheSecondSchema(t *testing.T) {
-	everyDatabase(t, func(t *testing.T, dsn string) {
+	everyAccountDatabase(t, func(t *testing.T, dsn string) {
 		db := openDSN(t, dsn)
 		dialect, ctx := accountsql.SQLite, t.Context()
 		if onPostgres(db) {

@@ -61,7 +61,7 @@ func childChanges(t *testing.T, userID, dsn string) {
 // A process is killed when it has stored a new password and not yet ended the
 // sessions. The nodes that are left end them.
 func TestA14_AKilledProcessOwesAndOthersSettle(t *testing.T) {
-	everyDatabase(t, func(t *testing.T, dsn string) {
+	everyAccountDatabase(t, func(t *testing.T, dsn string) {
 		nodes := []*node{newNode(t, openDSN(t, dsn)), newNode(t, openDSN(t, dsn))}
 		jar, err := cookiejar.New(nil)
 		require.NoError(t, err)
