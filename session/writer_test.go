@@ -511,6 +511,49 @@ func TestS17_OnlyTheErrorOnEveryProtocol(t *testing.T) {
 		}
 	})
 
+	t.Run("S17 a sign-out that is tried again after a sign-in", func(t *testing.T) {
+		for _, back := range []bool{false, true} { // the store is, by then
+			store := newFaulty()
+			m := newManager(t, store, session.Options{})
+			s := newSite(t, "HTTP/1.1", m.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				require.NoError(t, m.Login(w, r, "u1"))
+				store.set("End", true)
+				require.ErrorIs(t, m.Logout(w, r), errDown)
+				store.set("End", !back)
+				require.Equal(t, back, m.Logout(w, r) == nil, "the cookies that came with the request know nothing of this session")
+			})), nil)
+			a := s.get(t, "")
+			list, err := m.List(t.Context(), "u1")
+			require.NoError(t, err)
+			if back {
+				require.Equal(t, http.StatusOK, a.StatusCode)
+				require.Empty(t, list)
+				continue
+			}
+			require.Equal(t, http.StatusServiceUnavailable, a.StatusCode)
+			require.Len(t, list, 1)
+		}
+	})
+
+	t.Run("S17 a sign-out after a sign-in that failed", func(t *testing.T) {
+		store := newFaulty()
+		m := newManager(t, store, session.Options{})
+		b := newBrowser(m)
+		b.login(t, "u1")
+		s := newSite(t, "HTTP/1.1", m.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			require.NoError(t, m.Renew(w, r)) // the cookie that came with the request is dead
+			store.set("End", true)
+			require.ErrorIs(t, m.Login(w, r, "u2"), errDown)
+			require.ErrorIs(t, m.Logout(w, r), errDown)
+			store.set("End", false)
+			require.NoError(t, m.Logout(w, r))
+		})), nil)
+		require.Equal(t, http.StatusOK, s.get(t, b.cookie()).StatusCode)
+		list, err := m.List(t.Context(), "u1")
+		require.NoError(t, err)
+		require.Empty(t, list)
+	})
+
 	t.Run("S17 trailers of a long error page are its own", func(t *testing.T) {
 		for _, protocol := range protocols {
 			m, _, cookie := failing(t, session.Options{ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
