@@ -38,7 +38,10 @@ func (m *Manager[D]) Logout(w http.ResponseWriter, r *http.Request) error {
 // logout ends every session the request presents: who holds a token may.
 func (v *visit[D]) logout(ctx context.Context) error {
 	_ = v.load(ctx)
-	if v.loadErr != nil { // perhaps of a context that was cancelled
+	switch {
+	case v.loadErr != nil && len(v.live) > 0: // what a sign-out before could not end
+		v.loadErr = nil
+	case v.loadErr != nil: // perhaps of a context that was cancelled
 		v.live, v.loadErr = v.find(ctx, v.m.now())
 	}
 	err := v.loadErr
@@ -49,13 +52,14 @@ func (v *visit[D]) logout(ctx context.Context) error {
 	if v.rec != nil && len(ending) == 0 {
 		ending = []Record{*v.rec}
 	}
+	var left []Record
 	for _, rec := range ending {
-		if _, e := v.m.end(ctx, rec.ID, rec.UserID, ReasonSignedOut); e != nil && err == nil {
-			err = e
+		if _, e := v.m.end(ctx, rec.ID, rec.UserID, ReasonSignedOut); e != nil {
+			left, err = append(left, rec), e
 		}
 	}
 	v.forget()
-	v.clear = true
+	v.live, v.clear = left, true
 	v.loadErr = err // so that Handler answers 503 even if next ignores it
 	return err
 }
