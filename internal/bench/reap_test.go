@@ -97,12 +97,12 @@ func loads(t *testing.T, store session.Store, keys []session.Key, during func())
 // fails. How long loads take is for README.md.
 func TestS8_ReapingManyExpired(t *testing.T) {
 	expired, full := rows(t, 20_000)
-	live, idle := 5_000, time.Second
+	live, idle := 2_000, time.Second
 	if full {
 		live, idle = 100_000, 10*time.Second
 	}
-	server := postgresServer(t)
-	store, db := postgresStore(t, server.URL())
+	addr, url := postgresDatabase(t)
+	store, db := postgresStore(t, url(addr))
 	start := time.Now()
 	fillPostgres(t, db, 0, live, start.Add(time.Hour))
 	fillPostgres(t, db, live, live+expired, start.Add(-time.Minute))
@@ -114,7 +114,7 @@ func TestS8_ReapingManyExpired(t *testing.T) {
 	watch := &reaping{}
 	var told atomic.Int64
 	node := func() *session.Manager[data] {
-		s, _ := postgresStore(t, server.URL())
+		s, _ := postgresStore(t, url(addr))
 		m := newManager(t, reapedStore{s, watch}, &session.Options{ReapEvery: time.Second})
 		m.OnEnd(func(_, _, reason string) {
 			if reason == string(session.ReasonExpired) {

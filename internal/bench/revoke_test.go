@@ -55,7 +55,8 @@ func TestS5_EndingAUsersSessions(t *testing.T) {
 		revoke(t, s, n)
 	})
 	t.Run("PostgreSQL", func(t *testing.T) {
-		s, db := postgresStore(t, postgresServer(t).URL())
+		addr, url := postgresDatabase(t)
+		s, db := postgresStore(t, url(addr))
 		fillPostgres(t, db, 0, n, time.Now().Add(time.Hour))
 		revoke(t, s, n)
 	})

@@ -7,6 +7,8 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -36,13 +38,37 @@ func rows(t testing.TB, few int) (n int, full bool) {
 	return n, true
 }
 
-// postgresServer starts a server that writes to the disk before it answers.
-func postgresServer(t testing.TB) *pgtest.Server {
-	t.Helper()
+// onlyServer is what all tests share, each in a database of its own. It writes
+// to the disk before it answers.
+var onlyServer = sync.OnceValues(func() (*pgtest.Server, error) {
 	s, err := pgtest.Start("fsync=on")
+	if err == nil {
+		closeServer = s.Close
+	}
+	return s, err
+})
+
+var closeServer = func() error { return nil }
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if err := closeServer(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
+
+// postgresDatabase makes an empty database; url is a connection string of it,
+// for a server at any address.
+func postgresDatabase(t testing.TB) (addr string, url func(addr string) string) {
+	t.Helper()
+	server, err := onlyServer()
 	child.Require(t, err)
-	t.Cleanup(func() { require.NoError(t, s.Close()) })
-	return s
+	name := strings.ToLower(strings.ReplaceAll(t.Name(), "/", "_"))
+	_, err = open(t, "pgx", server.URL()).ExecContext(t.Context(), `CREATE DATABASE `+name)
+	require.NoError(t, err)
+	return server.Addr(), func(addr string) string { return strings.Replace(server.Via(addr), "/postgres?", "/"+name+"?", 1) }
 }
 
 func redisServer(t testing.TB, config ...string) *redistest.Server {
@@ -108,7 +134,7 @@ const sessionColumns = `(id, key, user_id, kind, rev, scopes, roles, auth_time, 
 func fillPostgres(t testing.TB, db *sql.DB, from, to int, dies time.Time) {
 	t.Helper()
 	_, err := db.ExecContext(t.Context(), `INSERT INTO gatewire_sessions `+sessionColumns+`
-		SELECT upper(substr(md5(i::text), 1, 26)), sha256(i::text::bytea), 'user-' || i / 10, 'cookie', 1, 'null', 'null', $3, $3, $3, $4, $5, $6,
+		SELECT upper(substr(md5(i::text), 1, 26)), sha256(i::text::bytea), 'user-' || (i / 10), 'cookie', 1, 'null', 'null', $3, $3, $3, $4, $5, $6,
 			'192.0.2.7', '', '', '', $7, '\x017b7d'::bytea FROM generate_series($1::int, $2::int - 1) AS i`, from, to,
 		dies.Add(-30*time.Minute).UnixMicro(), dies.UnixMicro(), dies.Add(12*time.Hour).UnixMicro(), userAgent, time.Time{}.UnixMicro())
 	require.NoError(t, err)
@@ -127,7 +153,7 @@ func fillSQLite(t testing.TB, db *sql.DB, n int) {
 	now := time.Now()
 	for _, statement := range []string{`PRAGMA cache_size = -500000`, `INSERT INTO gatewire_sessions ` + sessionColumns + `
 		WITH RECURSIVE one (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM one WHERE i + 1 < ?1)
-		SELECT hex(randomblob(13)), randomblob(32), 'user-' || i / 10, 'cookie', 1, 'null', 'null', ?2, ?2, ?2, ?3, ?4, ?5,
+		SELECT hex(randomblob(13)), randomblob(32), 'user-' || (i / 10), 'cookie', 1, 'null', 'null', ?2, ?2, ?2, ?3, ?4, ?5,
 			'192.0.2.7', '', '', '', ?6, CAST(char(1) || '{}' AS BLOB) FROM one`, `PRAGMA wal_checkpoint(TRUNCATE)`, `PRAGMA cache_size = -2000`} {
 		var args []any
 		if statement[0] == 'I' {

@@ -25,9 +25,9 @@ func through(t *testing.T, addr string) *proxy.Proxy {
 // use of the session is to be noted.
 func TestS7_OneRoundTripARequest(t *testing.T) {
 	t.Run("PostgreSQL", func(t *testing.T) {
-		server := postgresServer(t)
-		p := through(t, server.Addr())
-		store, _ := postgresStore(t, server.Via(p.Addr()))
+		addr, url := postgresDatabase(t)
+		p := through(t, addr)
+		store, _ := postgresStore(t, url(p.Addr()))
 		countTurns(t, p, store)
 	})
 	t.Run("Redis", func(t *testing.T) {
