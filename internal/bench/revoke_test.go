@@ -38,7 +38,7 @@ func create(t *testing.T, s session.Store, n, workers int) {
 }
 
 // TestS5_EndingAUsersSessions ends the ten sessions of a user among many, for
-// 300 users on each store. How long that takes is for README.md.
+// 50 users on each store. How long that takes is for README.md.
 func TestS5_EndingAUsersSessions(t *testing.T) {
 	n, _ := rows(t, 10_000)
 	t.Run("memory", func(t *testing.T) {
@@ -74,7 +74,7 @@ func TestS5_EndingAUsersSessions(t *testing.T) {
 func revoke(t *testing.T, s session.Store, n int) {
 	t.Helper()
 	m := newManager(t, s, &session.Options{ReapEvery: -1})
-	const users = 300
+	const users = 50
 	list := make([]time.Duration, users)
 	for i := range users {
 		user := userOf(i * (n / users) / 10 * 10)

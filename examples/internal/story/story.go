@@ -1,5 +1,5 @@
 // Package story is what a browser does to a shop, and what must come of it,
-// whatever framework the shop is made with: the tests of examples/chi and echo.
+// whatever framework the shop is made with: the tests of examples/chi, echo and gin.
 package story
 
 import (
