@@ -166,7 +166,7 @@ var lies = []struct {
 			return l.Store.Replace(ctx, old, rec, ifRev)
 		}
 	}},
-	{"Touch inserts", true, func(l *liar) {
+	{"Touch inserts", false, func(l *liar) {
 		put := l.resurrect()
 		read, seenBefore := l.read, make(map[session.Key]session.Record)
 		l.read = func(rec session.Record, found bool) (session.Record, bool) {
@@ -257,8 +257,9 @@ var lies = []struct {
 	}},
 }
 
-// lieRuns is within how many runs a lie is to be found: far fewer than CI does.
-const lieRuns = 1000
+// lieRuns is within how many runs a lie is to be found at the latest. Most take a
+// few, and the rest some hundred.
+const lieRuns = 6000
 
 // The model finds each of these stores.
 func TestEveryLieIsFound(t *testing.T) {

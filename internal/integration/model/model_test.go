@@ -14,7 +14,7 @@ import (
 )
 
 // memoryRuns is how many runs the memory store gets by default.
-const memoryRuns = 4000
+const memoryRuns = 1500
 
 func TestMain(m *testing.M) {
 	// A failure prints its seed; what the command line says still counts.

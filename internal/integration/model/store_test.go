@@ -34,13 +34,13 @@ var servers = []struct {
 	runs int
 	open func(t *testing.T) session.Store
 }{
-	{"SQLite", 120, func(t *testing.T) session.Store {
+	{"SQLite", 100, func(t *testing.T) session.Store {
 		return sqlOn(t, "sqlite", sqlstore.SQLiteDSN(filepath.Join(t.TempDir(), "model.db")), sqlstore.SQLite)
 	}},
-	{"PostgreSQL", 120, func(t *testing.T) session.Store { return sqlOn(t, "pgx", postgresDSN(t), sqlstore.PostgreSQL) }},
+	{"PostgreSQL", 100, func(t *testing.T) session.Store { return sqlOn(t, "pgx", postgresDSN(t), sqlstore.PostgreSQL) }},
 	{"MariaDB", 80, func(t *testing.T) session.Store { return sqlOn(t, "mysql", mysqlDSN(t), sqlstore.MySQL) }},
-	{"Redis", 150, func(t *testing.T) session.Store { return redisOn(t, redisClient(t)) }},
-	{"Redis Cluster", 150, func(t *testing.T) session.Store { return redisOn(t, clusterClient(t)) }},
+	{"Redis", 100, func(t *testing.T) session.Store { return redisOn(t, redisClient(t)) }},
+	{"Redis Cluster", 100, func(t *testing.T) session.Store { return redisOn(t, clusterClient(t)) }},
 }
 
 func sqlOn(t *testing.T, driver, dsn string, d sqlstore.Dialect) session.Store {
