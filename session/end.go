@@ -228,10 +228,12 @@ func (m *Manager[D]) evict(ctx context.Context, rec Record, now time.Time) {
 	recs, err := m.store.ListUser(ctx, rec.UserID)
 	if excess := len(recs) - m.config.maxPerUser; err == nil && excess > 0 {
 		rank := func(r Record) int {
-			switch {
-			case r.ID == rec.ID:
+			if r.ID == rec.ID {
 				return 1
-			case r.Created.After(now), r.AuthTime.After(now):
+			}
+			// Of the same millisecond one has to be the later, for both.
+			begun := later(r.Created, r.AuthTime)
+			if begun.After(now) || begun.Equal(now) && r.ID > rec.ID {
 				return 2
 			}
 			return 0

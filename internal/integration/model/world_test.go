@@ -155,7 +155,7 @@ func (w *world) wait() {
 	// A pause between two attempts took a random time. Nothing that begins
 	// now shall depend on it.
 	if w.clock.fake {
-		if rest := time.Now().Sub(epoch) % (50 * time.Millisecond); rest > 0 {
+		if rest := time.Since(epoch) % (50 * time.Millisecond); rest > 0 {
 			time.Sleep(50*time.Millisecond - rest)
 		}
 	}
