@@ -24,6 +24,9 @@ func (o *op) revokeAll(userID, keepID string) error {
 			w.violate("S22", "%v has ended all sessions, and s%d lives", o, l.n)
 		}
 	}
+	if kept := w.lives[keepID]; kept != nil && kept.by == o {
+		w.violate("S22", "%v was to keep s%d, and ended it", o, kept.n)
+	}
 	mine := 0
 	for _, e := range w.log[before:] {
 		if w.lives[e.ID].by == o {
