@@ -134,6 +134,22 @@ type hijackWriter struct {
 	limit int
 }
 
+// WriteHeaderNow passes on what gin's writer needs to hear: it keeps a status
+// back until then, and without this the answer to the handshake with it.
+func (w *hijackWriter) WriteHeaderNow() {
+	for inner := w.ResponseWriter; ; {
+		if lazy, ok := inner.(interface{ WriteHeaderNow() }); ok {
+			lazy.WriteHeaderNow()
+			return
+		}
+		wrapped, ok := inner.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return
+		}
+		inner = wrapped.Unwrap()
+	}
+}
+
 func (w *hijackWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	c, brw, err := http.NewResponseController(w.ResponseWriter).Hijack()
 	if err != nil {

@@ -184,10 +184,12 @@ func (v *visit[D]) beginNew(ctx context.Context, s Start, now time.Time) (*Sessi
 	v.set(&rec, rec.Data)
 	v.token, v.clear, v.unsent = token, false, rec.ID
 	v.live = []Record{rec}
-	for _, old := range replaced {
+	for i, old := range replaced {
 		if _, err := m.end(ctx, old.ID, old.UserID, ReasonReplaced); err != nil {
 			v.undo(ctx)
-			v.loadErr = err // it may live on: Handler answers 503 even if next ignores it
+			// They may live on: Handler answers 503 even if next ignores it, and
+			// a sign-out ends them.
+			v.live, v.loadErr = replaced[i:], err
 			return nil, err
 		}
 	}

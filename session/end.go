@@ -38,7 +38,10 @@ func (m *Manager[D]) Logout(w http.ResponseWriter, r *http.Request) error {
 // logout ends every session the request presents: who holds a token may.
 func (v *visit[D]) logout(ctx context.Context) error {
 	_ = v.load(ctx)
-	if v.loadErr != nil { // perhaps of a context that was cancelled
+	switch {
+	case v.loadErr != nil && len(v.live) > 0: // what a sign-out before could not end
+		v.loadErr = nil
+	case v.loadErr != nil: // perhaps of a context that was cancelled
 		v.live, v.loadErr = v.find(ctx, v.m.now())
 	}
 	err := v.loadErr
@@ -49,20 +52,21 @@ func (v *visit[D]) logout(ctx context.Context) error {
 	if v.rec != nil && len(ending) == 0 {
 		ending = []Record{*v.rec}
 	}
+	var left []Record
 	for _, rec := range ending {
-		if _, e := v.m.end(ctx, rec.ID, rec.UserID, ReasonSignedOut); e != nil && err == nil {
-			err = e
+		if _, e := v.m.end(ctx, rec.ID, rec.UserID, ReasonSignedOut); e != nil {
+			left, err = append(left, rec), e
 		}
 	}
 	v.forget()
-	v.clear = true
+	v.live, v.clear = left, true
 	v.loadErr = err // so that Handler answers 503 even if next ignores it
 	return err
 }
 
 // Revoke ends one session of a user, by its public id. It reports false when
 // there is no such session or it is another user's. Like Logout, it and the
-// three below go on when ctx is cancelled: until its deadline, but for 1 second
+// four below go on when ctx is cancelled: until its deadline, but for 1 second
 // at least and 5 at most.
 func (m *Manager[D]) Revoke(ctx context.Context, userID, id string, reason Reason) (bool, error) {
 	if userID == "" || id == "" {
@@ -90,6 +94,23 @@ func (m *Manager[D]) RevokeOthers(ctx context.Context, userID, keepID string, re
 	ctx, cancel := detached(ctx)
 	defer cancel()
 	ended, err := m.store.EndUser(ctx, userID, keepID, reason, m.now())
+	return m.endedAll(ctx, ended, err)
+}
+
+// RevokeOthersAt is RevokeOthers while the user's epoch is still the one given,
+// and otherwise [ErrEpoch]: somebody has ended the user's sessions since it was
+// read, and those that live may have begun after that. For who ends sessions for
+// something that happened earlier, and may not be the only one to do so.
+func (m *Manager[D]) RevokeOthersAt(ctx context.Context, userID, keepID string, epoch uint64, reason Reason) (int, error) {
+	if userID == "" {
+		return 0, errNoUser
+	}
+	ctx, cancel := detached(ctx)
+	defer cancel()
+	ended, err := m.store.EndUserAt(ctx, userID, keepID, epoch, reason, m.now())
+	if errors.Is(err, ErrEpoch) {
+		return 0, err
+	}
 	return m.endedAll(ctx, ended, err)
 }
 
@@ -207,10 +228,12 @@ func (m *Manager[D]) evict(ctx context.Context, rec Record, now time.Time) {
 	recs, err := m.store.ListUser(ctx, rec.UserID)
 	if excess := len(recs) - m.config.maxPerUser; err == nil && excess > 0 {
 		rank := func(r Record) int {
-			switch {
-			case r.ID == rec.ID:
+			if r.ID == rec.ID {
 				return 1
-			case r.Created.After(now), r.AuthTime.After(now):
+			}
+			// Of the same millisecond one has to be the later, for both.
+			begun := later(r.Created, r.AuthTime)
+			if begun.After(now) || begun.Equal(now) && r.ID > rec.ID {
 				return 2
 			}
 			return 0

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"maps"
 	"net/http"
-	"slices"
 	"strings"
 )
 
@@ -99,7 +98,7 @@ func (m *Manager[D]) CheckOrigin(r *http.Request) error { return m.config.csrf.C
 // to Cache-Control and Vary.
 func (m *Manager[D]) Authenticate(r *http.Request) (*Session[D], error) {
 	v := m.visitOf(r.Context())
-	if v == nil || v.isClosed() || !slices.Equal(v.header, r.Header["Cookie"]) {
+	if v == nil || v.isClosed() || !v.isOf(r) {
 		v = m.newVisit(r)
 	}
 	return v.authenticate(r.Context())

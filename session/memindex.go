@@ -129,7 +129,7 @@ func (x *index) link(e *entry, bucket int) {
 
 func (x *index) grow() {
 	last := len(x.buckets)
-	x.buckets = append(x.buckets, nil)
+	x.buckets = append(roomy(x.buckets), nil)
 	if last == 0 {
 		return
 	}
@@ -153,6 +153,15 @@ func (x *index) remove(e *entry) {
 	x.n--
 }
 
+// roomy returns list with room for one more. append would double a short list
+// and leave a quarter of a long one empty; this leaves an eighth.
+func roomy[L ~[]T, T any](list L) L {
+	if len(list) < cap(list) {
+		return list
+	}
+	return append(make(L, 0, len(list)+len(list)/8+4), list...)
+}
+
 // expiryHeap is a binary heap, the next to expire first.
 type expiryHeap []expiring
 
@@ -167,7 +176,7 @@ func (h expiryHeap) set(i int, x expiring) {
 }
 
 func (h *expiryHeap) push(e *entry) {
-	*h = append(*h, expiring{})
+	*h = append(roomy(*h), expiring{})
 	h.up(len(*h)-1, expiring{e.deadline(), e})
 }
 

@@ -293,6 +293,23 @@ func (s *MemoryStore) EndUser(ctx context.Context, userID, exceptID string, reas
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.endUser(userID, exceptID, reason, at), nil
+}
+
+// EndUserAt implements [Store].
+func (s *MemoryStore) EndUserAt(ctx context.Context, userID, exceptID string, epoch uint64, reason Reason, at time.Time) (ended []Ended, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.epochs.of(userID) != epoch {
+		return nil, ErrEpoch
+	}
+	return s.endUser(userID, exceptID, reason, at), nil
+}
+
+func (s *MemoryStore) endUser(userID, exceptID string, reason Reason, at time.Time) []Ended {
 	s.epochs.raise(userID, time.Now())
 	var ending []*entry
 	for e := s.firstOf(userID); e != nil; e = e.userAfter {
@@ -300,7 +317,7 @@ func (s *MemoryStore) EndUser(ctx context.Context, userID, exceptID string, reas
 			ending = append(ending, e)
 		}
 	}
-	return s.end(ending, reason, at), nil
+	return s.end(ending, reason, at)
 }
 
 // EndOrigin implements [Store].

@@ -638,3 +638,30 @@ func TestCSRF(t *testing.T) {
 		})
 	}
 }
+
+// TestAuthenticateGoesByTheRequestAtHand: what is read once is read for these
+// cookies, and not for those that stand there later.
+func TestAuthenticateGoesByTheRequestAtHand(t *testing.T) {
+	m := newManager(t, nil, session.Options{})
+	one, other := newBrowser(m), newBrowser(m)
+	one.login(t, "u1")
+	other.login(t, "u2")
+	one.do(func(_ http.ResponseWriter, r *http.Request) {
+		who := func() string {
+			s, err := m.Authenticate(r)
+			require.NoError(t, err)
+			return s.UserID()
+		}
+		require.Equal(t, "u1", who())
+		line := r.Header.Get("Cookie")
+		r.Header["Cookie"][0] = other.request().Header.Get("Cookie")
+		require.Equal(t, "u2", who())
+		r.Header["Cookie"][0] = line
+		require.Equal(t, "u1", who())
+		r.Header["Cookie"] = append(r.Header["Cookie"], other.request().Header.Get("Cookie"))
+		_, err := m.Authenticate(r)
+		require.ErrorIs(t, err, session.ErrInvalid, "two sessions are none")
+		r.Header.Set("Cookie", line)
+		require.Equal(t, "u1", who())
+	})
+}

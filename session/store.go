@@ -101,7 +101,7 @@ var (
 	ErrExists     = errors.New("session: a record with this key or id exists")
 	ErrNotFound   = errors.New("session: no such record")
 	ErrConflict   = errors.New("session: the record has changed since it was read")
-	ErrEpoch      = errors.New("session: the user's sessions were ended while this one began")
+	ErrEpoch      = errors.New("session: the user's sessions were ended meanwhile")
 	ErrOrigin     = errors.New("session: to end sessions by their origin takes an issuer, and a subject or a sid")
 	ErrCursorLost = &cursorLostError{}
 )
@@ -130,10 +130,11 @@ func (*cursorLostError) CursorLost() bool { return true }
 //   - U4. Replace does not move Seen and IdleExpires backwards past a concurrent Touch.
 //   - T1. Touch moves Seen and IdleExpires forwards, never backwards, IdleExpires never past Expires, and nothing else (not Rev either).
 //   - T2. Touch of what is not there is a no-op without an error.
-//   - E1. End, EndUser and EndOrigin remove records and append them to the log in one step; what they removed never comes back.
+//   - E1. End, EndUser, EndUserAt and EndOrigin remove records and append them to the log in one step; what they removed never comes back.
 //   - E2. EndUser ends all sessions of the user but exceptID (empty: none is spared) and raises the user's epoch even when there are none. Those that nobody has signed in to are no user's.
 //   - E3. A user's Epoch never returns to a value it had while a sign-in could still hold it (an hour).
 //   - E4. EndOrigin ends every session whose Origin has o.Issuer and, of o.Subject and o.SID, those that are not empty, in O(those); without an issuer or with neither of the two it is an error and ends nothing.
+//   - E5. EndUserAt is EndUser while epoch is the user's Epoch, compared and raised in one step; otherwise ErrEpoch, and nothing changes. Of many with one epoch one ends.
 //   - I1. ListUser returns the user's records, in O(those), newest first, and none for the empty user.
 //   - W1. EndedSince("") returns no sessions and the cursor of now. Any later cursor returns what ended after it, oldest first, each once, at most limit; nothing that ended is skipped, whatever ended concurrently.
 //   - W2. A cursor older than the log is ErrCursorLost, and so is a text that is no cursor of this store. The log reaches back at least 15 minutes and survives a restart where records do.
@@ -150,6 +151,7 @@ type Store interface {
 
 	End(ctx context.Context, id string, reason Reason, at time.Time) (ended bool, err error)
 	EndUser(ctx context.Context, userID, exceptID string, reason Reason, at time.Time) (ended []Ended, err error)
+	EndUserAt(ctx context.Context, userID, exceptID string, epoch uint64, reason Reason, at time.Time) (ended []Ended, err error)
 	EndOrigin(ctx context.Context, o Origin, reason Reason, at time.Time) (ended []Ended, err error)
 	EndedSince(ctx context.Context, cursor string, limit int) (ended []Ended, next string, err error)
 

@@ -20,7 +20,7 @@ var errTooManyCookies = errors.New("session: too many cookies of one name to loo
 // store is asked and while hooks run, but not while a function given to Update does.
 type visit[D any] struct {
 	m      *Manager[D]
-	header []string // the request's Cookie lines
+	header string   // Cookie, when the request has one such line
 	values []string // of the cookies with our name, each once
 
 	// Room for the one cookie and the one session that most requests have.
@@ -52,9 +52,21 @@ type visit[D any] struct {
 }
 
 func (m *Manager[D]) newVisit(r *http.Request) *visit[D] {
-	v := &visit[D]{m: m, header: r.Header["Cookie"]}
+	v := &visit[D]{m: m}
+	if lines := r.Header["Cookie"]; len(lines) == 1 {
+		v.header = lines[0]
+	}
 	v.values = m.cookieValues(r, v.first.value[:0])
 	return v
+}
+
+// isOf says whether r has the cookies of the visit. The lines are compared and
+// not the list of them, which a handler may have changed in place.
+func (v *visit[D]) isOf(r *http.Request) bool {
+	if lines := r.Header["Cookie"]; len(lines) == 1 && lines[0] == v.header {
+		return true
+	}
+	return slices.Equal(v.values, v.m.cookieValues(r, nil))
 }
 
 // cookieValues appends the different values of the cookies with our name.

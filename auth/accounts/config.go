@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gatewire/gatewire/auth"
@@ -106,10 +107,14 @@ type Service struct {
 
 	events func(context.Context, Event)
 	log    *slog.Logger
+
+	stop context.CancelFunc // ends repeat
+	done sync.WaitGroup
 }
 
 // New returns the account system on these sessions, whatever data they carry.
-// It starts nothing and calls nobody; all mistakes are reported at once.
+// It calls nobody, and reports all mistakes at once. It starts a goroutine that
+// ends sessions which are owed their end, see [ErrEndingOwed]; Close ends it.
 func New[D any](sessions *session.Manager[D], c Config, o *Options) (*Service, error) {
 	if o == nil {
 		o = &Options{}
@@ -178,6 +183,9 @@ func New[D any](sessions *session.Manager[D], c Config, o *Options) (*Service, e
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
+	ctx, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	s.done.Go(func() { s.repeat(ctx) })
 	return s, nil
 }
 

@@ -56,9 +56,10 @@ func TestNewRefusesMistakes(t *testing.T) {
 		config := accounts.Config{BaseURL: "https://app.example", Users: accounts.NewMemoryStore(), Passwords: hasher, Ring: ring}
 		var o accounts.Options
 		c.change(&config, &o)
-		_, err := accounts.New(sessions, config, &o)
+		service, err := accounts.New(sessions, config, &o)
 		if c.want == "" {
 			require.NoError(t, err, name)
+			require.NoError(t, service.Close())
 		} else {
 			require.ErrorContains(t, err, c.want, name)
 		}

@@ -11,6 +11,7 @@
 //	if err != nil {
 //		return err
 //	}
+//	defer service.Close()
 //	service.Mount(mux)
 //	signedIn := auth.Require(auth.AuthenticatorFunc(service.Authenticate))
 //	mux.Handle("GET /orders", signedIn(orders))
@@ -28,7 +29,7 @@
 //	POST   /auth/register       {"email", "password", "name"?, "mode"?}   201 {"user"}
 //	POST   /auth/login          {"email", "password", "mode"?}            200 {"user"}
 //	GET    /auth/me                                                       200 {"user", "session"}
-//	POST   /auth/password       {"current", "new"}                        204
+//	POST   /auth/password       {"current", "new"}                        204; 202: changed, and signed out everywhere in a moment
 //	GET    /auth/sessions                                                 200 {"sessions": […]}
 //	DELETE /auth/sessions/{id}                                            204
 //	POST   /auth/logout, /auth/logout/all                                 204
@@ -67,6 +68,15 @@
 //
 // A sign-in reads the user's epoch before it reads what it checks, so a change
 // of password, or disabling the account, at any time during it wins.
+//
+// A new password, or a disabled account, ends the user's sessions also when the
+// session store is down or this process dies half-way: what is owed is written in
+// the same step, and every node repeats it, some seconds later at most, until the
+// session store confirms it; whoever signs in meanwhile settles it first. Then no
+// session is spared, also not that of who changed the password, whose cookie could
+// not be renewed: POST /auth/password answers 202 and deletes the cookie. See
+// [ErrEndingOwed]. For minutes without a node nothing is repeated, and the session
+// store lets the old sessions live.
 //
 // A provider's email address never finds an account; (issuer, subject) does. An
 // address that has an account is refused even when the provider vouches for it,

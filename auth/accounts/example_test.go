@@ -40,6 +40,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	defer service.Close()
 
 	mux := http.NewServeMux()
 	service.Mount(mux)

@@ -1,6 +1,7 @@
 package accounts
 
 import (
+	"errors"
 	"net/http"
 	"time"
 
@@ -201,16 +202,33 @@ func (s *Service) changePassword(w http.ResponseWriter, r *http.Request, who aut
 		return err
 	}
 	_, cookieErr := s.sessions.Authenticate(r)
-	if err := s.ChangePassword(r.Context(), who, password.Password(body["current"]), password.Password(body["new"]), s.client(r)); err != nil {
-		return err
-	}
+	var renew func() error
 	if cookieErr == nil {
-		if err := s.sessions.Renew(w, r); err != nil {
-			return err
-		}
+		renew = func() error { return s.sessions.Renew(w, r) }
+	}
+	err = s.changePasswordOf(r.Context(), who, password.Password(body["current"]), password.Password(body["new"]), s.client(r), renew)
+	switch {
+	case errors.Is(err, ErrEndingOwed):
+		return s.passwordChangedOnly(w, cookieErr == nil)
+	case err != nil:
+		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
+}
+
+// passwordChangedOnly tells that there is a new password and that the sessions end
+// in a moment, this one too: an error would have its user try again, with a
+// password that is none any more.
+func (s *Service) passwordChangedOnly(w http.ResponseWriter, cookie bool) error {
+	if cookie {
+		s.sessions.ClearCookie(w)
+		s.forgetHints(w)
+	}
+	return writeJSON(w, http.StatusAccepted, map[string]any{
+		"password_changed": true, "signed_out": true,
+		"detail": "Your password is changed. You are being signed out everywhere; sign in with the new password.",
+	})
 }
 
 // sessionToken wants the cookie: with an access token alone one could go on for

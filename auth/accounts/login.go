@@ -52,7 +52,7 @@ func (s *Service) checkPassword(ctx context.Context, email string, c Credentials
 		return nil, ErrCredentials
 	}
 	if rehash {
-		s.rehash(ctx, u, c.Password)
+		u.Password = s.rehash(ctx, u, c.Password)
 	}
 	return &SignIn{s: s, user: u, epoch: epoch, client: c.Client}, nil
 }
@@ -76,14 +76,19 @@ func (s *Service) verify(ctx context.Context, u User, pw password.Password) (ok,
 	return false, false, err
 }
 
-// rehash stores a new hash of the same password. It is not needed for signing in,
-// so failing is only logged; a password that was changed meanwhile stays.
-func (s *Service) rehash(ctx context.Context, u User, pw password.Password) {
+// rehash stores a new hash of the same password and returns what is stored. It is
+// not needed for signing in, so failing is only logged; a password that was
+// changed meanwhile stays.
+func (s *Service) rehash(ctx context.Context, u User, pw password.Password) password.Hash {
 	hash, err := s.passwords.Hash(ctx, pw)
 	if err == nil {
-		err = s.users.SetPassword(ctx, u.ID, u.Password, hash)
+		err = s.users.SetPassword(ctx, u.ID, u.Password, hash, nil)
 	}
-	if err != nil && !errors.Is(err, ErrConflict) {
+	if err == nil {
+		return hash
+	}
+	if !errors.Is(err, ErrConflict) {
 		s.log.WarnContext(ctx, "accounts: an out-of-date password hash was kept", "user", u.ID, "error", err)
 	}
+	return u.Password
 }

@@ -3,6 +3,7 @@ package accounts
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 
 	"github.com/gatewire/gatewire/auth"
@@ -64,19 +65,30 @@ func (s *Service) end(ctx context.Context, userID, sessionID string, reason sess
 }
 
 // SetDisabled disables an account, which ends all its sessions and lets nobody
-// sign in to it by any way, or enables it again. [ErrNoUser] when there is none.
+// sign in to it by any way, or enables it again. Errors: [ErrNoUser];
+// [ErrEndingOwed] when the account is disabled and its sessions will end; any
+// other means that the account may be disabled or not. If it is, its sessions end.
 func (s *Service) SetDisabled(ctx context.Context, userID string, disabled bool) error {
 	ctx, cancel := detached(ctx)
 	defer cancel()
-	if err := s.users.SetDisabled(ctx, userID, disabled); err != nil {
-		return err
-	}
 	if !disabled {
+		if err := s.users.SetDisabled(ctx, userID, false, nil); err != nil {
+			return err
+		}
 		s.event(ctx, Event{Kind: EventEnabled, UserID: userID})
 		return nil
 	}
+	// That sessions can't be ended now is no reason to leave the account open.
+	epoch, unknown := s.sessions.Epoch(ctx, userID)
+	owed := newEnding(session.ReasonDisabled)
+	if err := s.users.SetDisabled(ctx, userID, true, owed); err != nil {
+		return err
+	}
 	s.event(ctx, Event{Kind: EventDisabled, UserID: userID})
-	return s.endAll(ctx, userID, session.ReasonDisabled)
+	if unknown != nil {
+		return s.owe(ctx, userID, owed, unknown)
+	}
+	return s.endNow(ctx, userID, "", epoch, owed, nil)
 }
 
 func (s *Service) endAll(ctx context.Context, userID string, reason session.Reason) error {
@@ -93,15 +105,20 @@ func (s *Service) endAll(ctx context.Context, userID string, reason session.Reas
 // sessions. Renew the secret of this one afterwards: the caller's cookie may be
 // known to whom the change is to shut out. Errors: [ErrWrongPassword],
 // *password.PolicyError, *[ThrottledError], password.ErrBusy, [ErrConflict] when
-// the password was changed meanwhile, [ErrNoUser], or that of a store. After an
-// error of a store the password may be changed and sessions may live on.
+// the password was changed meanwhile, [ErrNoUser], session.ErrNotFound when the
+// caller's session was to end and now has, [ErrEndingOwed] when the password is
+// changed and all sessions will end, the caller's too, or that of a store: then
+// the password may be changed or not, and if it is, all sessions end.
 func (s *Service) ChangePassword(ctx context.Context, who auth.Identity, current, new password.Password, c Client) error {
-	u, found, err := s.users.UserByID(ctx, who.UserID())
+	return s.changePasswordOf(ctx, who, current, new, c, nil)
+}
+
+// changePasswordOf is ChangePassword. The caller's session is spared for good
+// only when renew has succeeded.
+func (s *Service) changePasswordOf(ctx context.Context, who auth.Identity, current, new password.Password, c Client, renew func() error) error {
+	u, err := s.changing(ctx, who)
 	if err != nil {
 		return err
-	}
-	if !found {
-		return ErrNoUser
 	}
 	tries, err := s.guess(ctx, "user "+u.ID, c)
 	if err != nil {
@@ -125,22 +142,58 @@ func (s *Service) ChangePassword(ctx context.Context, who auth.Identity, current
 	if err != nil {
 		return err
 	}
-	return s.setPassword(ctx, u, hash, who.SessionID())
+	return s.setPassword(ctx, u, hash, who.SessionID(), renew)
 }
 
-// setPassword stores the hash first: a sign-in with the old password that is
-// under way fails by the epoch which ending the sessions raises.
-func (s *Service) setPassword(ctx context.Context, u User, hash password.Hash, keepID string) error {
+// changing returns the user who is calling. Where sessions of theirs are owed
+// their end, the caller's is one of them.
+func (s *Service) changing(ctx context.Context, who auth.Identity) (User, error) {
+	u, found, err := s.users.UserByID(ctx, who.UserID())
+	if err == nil && found && u.Ending != nil {
+		if err := s.settleFor(ctx, u.ID); err != nil {
+			return User{}, err
+		}
+		if _, err := s.sessions.Session(ctx, who.SessionID()); err != nil {
+			return User{}, err
+		}
+		u, found, err = s.users.UserByID(ctx, who.UserID())
+	}
+	if err == nil && !found {
+		err = ErrNoUser
+	}
+	return u, err
+}
+
+// setPassword stores the hash, and with it what is owed for it, first: a sign-in
+// with the old password that is under way fails by the epoch which ending the
+// sessions raises.
+func (s *Service) setPassword(ctx context.Context, u User, hash password.Hash, keepID string, renew func() error) error {
 	ctx, cancel := detached(ctx)
 	defer cancel()
-	if err := s.users.SetPassword(ctx, u.ID, u.Password, hash); err != nil {
+	epoch, err := s.sessions.Epoch(ctx, u.ID)
+	if err != nil {
+		return err // nothing is changed
+	}
+	owed := newEnding(session.ReasonPasswordChanged)
+	if err := s.storePassword(ctx, u, hash, owed); err != nil {
 		return err
 	}
 	s.event(ctx, Event{Kind: EventPasswordChanged, UserID: u.ID, SessionID: keepID})
-	n, err := s.sessions.RevokeOthers(ctx, u.ID, keepID, session.ReasonPasswordChanged)
-	if err != nil {
-		return errors.Join(errors.New("accounts: the password is changed, but the user's other sessions may live on"), err)
+	return s.endNow(ctx, u.ID, keepID, epoch, owed, renew)
+}
+
+// storePassword finds out what became of a call whose answer was lost, if it can.
+func (s *Service) storePassword(ctx context.Context, u User, hash password.Hash, owed *Ending) error {
+	err := s.users.SetPassword(ctx, u.ID, u.Password, hash, owed)
+	if err == nil || errors.Is(err, ErrConflict) || errors.Is(err, ErrNoUser) {
+		return err
 	}
-	s.event(ctx, Event{Kind: EventSessionsEnded, UserID: u.ID, Count: n})
-	return nil
+	ctx, cancel := detached(ctx)
+	defer cancel()
+	now, found, lost := s.users.UserByID(ctx, u.ID)
+	if lost == nil && found && now.Password == hash {
+		return nil
+	}
+	// Still the old one: the call may be under way.
+	return fmt.Errorf("%w: %w", errPerhaps, err)
 }

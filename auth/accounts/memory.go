@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/gatewire/gatewire/password"
 )
@@ -14,11 +15,12 @@ type MemoryStore struct {
 	users      map[string]User
 	byEmail    map[string]string // EmailKey → ID
 	byIdentity map[[2]string]ExternalIdentity
+	owing      map[string]bool // those with an Ending, by ID
 }
 
 // NewMemoryStore returns an empty store.
 func NewMemoryStore() *MemoryStore {
-	return &MemoryStore{users: map[string]User{}, byEmail: map[string]string{}, byIdentity: map[[2]string]ExternalIdentity{}}
+	return &MemoryStore{users: map[string]User{}, byEmail: map[string]string{}, byIdentity: map[[2]string]ExternalIdentity{}, owing: map[string]bool{}}
 }
 
 var _ Store = (*MemoryStore)(nil)
@@ -39,6 +41,7 @@ func (m *MemoryStore) CreateUser(ctx context.Context, u User, id *ExternalIdenti
 	if _, taken := m.byEmail[key]; taken {
 		return ErrEmailTaken
 	}
+	u.Ending = nil
 	m.users[u.ID] = copyUser(u)
 	if key != "" {
 		m.byEmail[key] = u.ID
@@ -75,22 +78,56 @@ func (m *MemoryStore) find(ctx context.Context, id func() string) (User, bool, e
 }
 
 // SetPassword implements [Store].
-func (m *MemoryStore) SetPassword(ctx context.Context, userID string, old, new password.Hash) error {
+func (m *MemoryStore) SetPassword(ctx context.Context, userID string, old, new password.Hash, owed *Ending) error {
 	return m.change(ctx, userID, func(u *User) error {
-		if u.Password != old {
+		if u.Password != old || owed != nil && u.Ending != nil {
 			return ErrConflict
 		}
 		u.Password = new
+		if owed != nil {
+			u.Ending = owed
+		}
 		return nil
 	})
 }
 
 // SetDisabled implements [Store].
-func (m *MemoryStore) SetDisabled(ctx context.Context, userID string, disabled bool) error {
+func (m *MemoryStore) SetDisabled(ctx context.Context, userID string, disabled bool, owed *Ending) error {
 	return m.change(ctx, userID, func(u *User) error {
 		u.Disabled = disabled
+		if owed != nil {
+			u.Ending = owed
+		}
 		return nil
 	})
+}
+
+// SwapEnding implements [Store].
+func (m *MemoryStore) SwapEnding(ctx context.Context, userID, mark string, next *Ending) error {
+	return m.change(ctx, userID, func(u *User) error {
+		if u.Ending == nil || u.Ending.Mark != mark {
+			return ErrConflict
+		}
+		u.Ending = next
+		return nil
+	})
+}
+
+// Owing implements [Store].
+func (m *MemoryStore) Owing(ctx context.Context, at time.Time, limit int) ([]User, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var owing []User
+	for id := range m.owing {
+		if u := m.users[id]; !u.Ending.Due.After(at) {
+			owing = append(owing, copyUser(u))
+		}
+	}
+	slices.SortFunc(owing, func(a, b User) int { return a.Ending.Due.Compare(b.Ending.Due) })
+	return owing[:min(len(owing), max(limit, 0))], nil
 }
 
 func (m *MemoryStore) change(ctx context.Context, userID string, f func(*User) error) error {
@@ -106,11 +143,19 @@ func (m *MemoryStore) change(ctx context.Context, userID string, f func(*User) e
 	if err := f(&u); err != nil {
 		return err
 	}
-	m.users[userID] = u
+	m.users[userID] = copyUser(u) // the ending may be the caller's
+	delete(m.owing, userID)
+	if u.Ending != nil {
+		m.owing[userID] = true
+	}
 	return nil
 }
 
 func copyUser(u User) User {
 	u.Scopes, u.Roles = slices.Clone(u.Scopes), slices.Clone(u.Roles)
+	if u.Ending != nil {
+		ending := *u.Ending
+		u.Ending = &ending
+	}
 	return u
 }

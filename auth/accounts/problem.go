@@ -94,5 +94,9 @@ func problemOf(err error) (p auth.Problem, retryAfter time.Duration) {
 	case errors.Is(err, password.ErrBusy):
 		return problem(http.StatusServiceUnavailable, "busy", "Try again in a moment"), 2 * time.Second
 	}
-	return problem(http.StatusServiceUnavailable, "unavailable", "Try again in a moment"), 5 * time.Second
+	p = problem(http.StatusServiceUnavailable, "unavailable", "Try again in a moment")
+	if errors.Is(err, errPerhaps) {
+		p.Detail = "Your password may have been changed. If the old one no longer works, use the new one."
+	}
+	return p, 5 * time.Second
 }

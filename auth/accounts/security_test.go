@@ -359,7 +359,7 @@ func TestA6_DisabledStaysDisabled(t *testing.T) {
 	require.NoError(t, w.service.SetDisabled(ctx, id, false))
 	require.Equal(t, 200, b.login("bo@example.com", goodPassword).StatusCode)
 	_, refresh = w.browser().tokens("bo@example.com")
-	require.NoError(t, w.users.SetDisabled(ctx, id, true))
+	require.NoError(t, w.users.SetDisabled(ctx, id, true, nil))
 	require.Equal(t, "invalid_grant", exchange().json(t)["error"])
 	require.Equal(t, 401, b.me().StatusCode, "the refresh ended all of it")
 }
@@ -708,7 +708,7 @@ func TestOutdatedHashesAreReplaced(t *testing.T) {
 	require.NoError(t, err)
 	old, err := strong.Hash(ctx, goodPassword)
 	require.NoError(t, err)
-	require.NoError(t, w.users.SetPassword(ctx, u.ID, u.Password, old))
+	require.NoError(t, w.users.SetPassword(ctx, u.ID, u.Password, old, nil))
 
 	require.Equal(t, 401, w.browser().login(mail, "wrong").StatusCode)
 	same, _, err := w.users.UserByID(ctx, u.ID)

@@ -29,7 +29,7 @@ type sessions interface {
 	ClearCookie(http.ResponseWriter)
 	Epoch(ctx context.Context, userID string) (uint64, error)
 	Revoke(ctx context.Context, userID, id string, reason session.Reason) (bool, error)
-	RevokeOthers(ctx context.Context, userID, keepID string, reason session.Reason) (int, error)
+	RevokeOthersAt(ctx context.Context, userID, keepID string, epoch uint64, reason session.Reason) (int, error)
 	RevokeUser(ctx context.Context, userID string, reason session.Reason) (int, error)
 	EndOrigin(ctx context.Context, o session.Origin, reason session.Reason) (int, error)
 	List(ctx context.Context, userID string) ([]session.Info, error)

@@ -64,6 +64,9 @@ func (in *SignIn) Tokens(ctx context.Context) (Tokens, error) {
 // mint is the only way to a session: whatever a user has proved, what else must
 // hold is asked here.
 func (in *SignIn) mint(ctx context.Context, begin func(session.Start) (Session, error)) (Session, error) {
+	if err := in.settled(ctx); err != nil {
+		return nil, err
+	}
 	if in.user.Disabled {
 		in.s.event(ctx, Event{Kind: EventSignInRefused, UserID: in.user.ID, IP: in.client.IP, Provider: in.origin.Issuer})
 		return nil, ErrDisabled
@@ -84,6 +87,26 @@ func (in *SignIn) mint(ctx context.Context, begin func(session.Start) (Session, 
 	}
 	in.s.event(ctx, Event{Kind: EventSignedIn, UserID: in.user.ID, SessionID: sess.SessionID(), IP: in.client.IP, Provider: in.origin.Issuer})
 	return sess, nil
+}
+
+// settled ends what is owed of the user before there is a session that this would
+// end too, and reads the user again: what was proved must still hold.
+func (in *SignIn) settled(ctx context.Context) error {
+	if in.user.Ending == nil || in.user.Disabled {
+		return nil
+	}
+	if err := in.s.settleFor(ctx, in.user.ID); err != nil {
+		return err
+	}
+	u, epoch, found, err := in.s.current(ctx, in.user.ID)
+	if err != nil {
+		return err
+	}
+	if !found || u.Password != in.user.Password || u.Ending != nil {
+		return session.ErrEpoch
+	}
+	in.user, in.epoch = u, epoch
+	return nil
 }
 
 // outlived ends a session that has just begun when the provider has signed its

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/gatewire/gatewire/password"
+	"github.com/gatewire/gatewire/session"
 )
 
 // User is an account.
@@ -21,6 +22,18 @@ type User struct {
 	Disabled bool
 	Scopes   []string
 	Roles    []string
+
+	Ending *Ending // what is owed; nil: nothing, as with every new user
+}
+
+// Ending is the end of all of a user's sessions that is owed: to be carried out,
+// and not confirmed by the session store yet. It stands with the user, because it
+// is written by the same step as what makes it necessary.
+type Ending struct {
+	Mark   string // random, new with every write: what it is compared by
+	Reason session.Reason
+	Since  time.Time // when it came to be owed
+	Due    time.Time // until then whoever wrote it is at work on it
 }
 
 // ExternalIdentity ties an account to a provider's subject. Its key is
@@ -46,14 +59,18 @@ var (
 // step. The rules, each a subtest of accountstest.Run:
 //
 //   - U1. CreateUser stores the user, and with it the identity when there is one, or nothing. ErrEmailTaken for an email whose EmailKey is in use, ErrIdentityTaken for a known (Issuer, Subject). N concurrent calls for one email store one user. An empty email is no email: any number of users have none.
-//   - U2. UserByID, UserByEmail (compared by EmailKey) and UserByIdentity (byte for byte) return exactly what was stored (times to the microsecond at least, UTC), found=false for what is not there; UserByEmail("") never finds anybody.
-//   - U3. SetPassword stores the new hash only while the stored one is old; otherwise ErrConflict. ErrNoUser when there is none.
-//   - U4. SetDisabled sets or clears Disabled. ErrNoUser when there is none.
+//   - U2. UserByID, UserByEmail (compared by EmailKey) and UserByIdentity (byte for byte) return exactly what was stored (times to the microsecond at least, UTC), found=false for what is not there; UserByEmail("") never finds anybody. Ending is of no concern to CreateUser.
+//   - U3. SetPassword stores the new hash only while the stored one is old, and when owed is not nil only while no ending is owed, which it stores in the same step; otherwise ErrConflict, and nothing is stored. With nil it leaves what is owed. ErrNoUser when there is none.
+//   - U4. SetDisabled sets or clears Disabled, and when owed is not nil stores it in the same step, in place of what was owed; with nil it leaves that. ErrNoUser when there is none.
+//   - U5. SwapEnding puts next in place of the ending that is owed under mark, or strikes that off when next is nil; ErrConflict for another mark and where nothing is owed. Of many with one mark one succeeds. ErrNoUser when there is no such user.
+//   - U6. Owing returns the users whose ending is owed with a Due that is not after at, oldest Due first, at most limit.
 type Store interface {
 	CreateUser(ctx context.Context, u User, id *ExternalIdentity) error
 	UserByID(ctx context.Context, id string) (u User, found bool, err error)
 	UserByEmail(ctx context.Context, email string) (u User, found bool, err error)
 	UserByIdentity(ctx context.Context, issuer, subject string) (u User, found bool, err error)
-	SetPassword(ctx context.Context, userID string, old, new password.Hash) error
-	SetDisabled(ctx context.Context, userID string, disabled bool) error
+	SetPassword(ctx context.Context, userID string, old, new password.Hash, owed *Ending) error
+	SetDisabled(ctx context.Context, userID string, disabled bool, owed *Ending) error
+	SwapEnding(ctx context.Context, userID, mark string, next *Ending) error
+	Owing(ctx context.Context, at time.Time, limit int) ([]User, error)
 }

@@ -86,6 +86,13 @@ func (s *Service) Refresh(ctx context.Context, token string) (Tokens, error) {
 	if err != nil {
 		return Tokens{}, err
 	}
+	if u.Ending != nil && !time.Now().Before(u.Ending.Due) {
+		// This session is among those that are to end.
+		if err := s.settleFor(ctx, u.ID); err != nil {
+			return Tokens{}, err
+		}
+		return Tokens{}, ErrRefreshInvalid
+	}
 	if !found || u.Disabled {
 		if err := s.endAll(ctx, sess.UserID(), session.ReasonDisabled); err != nil {
 			return Tokens{}, err

@@ -89,6 +89,7 @@ func newWorld(t *testing.T, change ...func(*worldOptions)) *world {
 	require.NoError(t, err)
 	w.service, err = accounts.New(w.sessions, accounts.Config{BaseURL: w.base, Users: w.users, Passwords: hasher, Ring: ring}, &o.Options)
 	require.NoError(t, err)
+	t.Cleanup(func() { _ = w.service.Close() })
 	w.service.Mount(w.mux)
 	srv.Config.Handler = w.mux
 	if o.wrapped {
@@ -258,7 +259,11 @@ func bearer(token string) []string { return []string{"Authorization", "Bearer " 
 type userStore struct {
 	accounts.Store
 	down   atomic.Bool
-	onByID func() // called after UserByID has read
+	onByID func()                            // called after UserByID has read
+	onOwed func() error                      // called after SetPassword has stored what is owed
+	onSwap func(next *accounts.Ending) error // called before SwapEnding
+
+	nobodyOwes atomic.Bool // to those who repeat
 }
 
 func (s *userStore) fault() error {
@@ -300,19 +305,50 @@ func (s *userStore) UserByIdentity(ctx context.Context, issuer, subject string) 
 	return s.Store.UserByIdentity(ctx, issuer, subject)
 }
 
-func (s *userStore) SetPassword(ctx context.Context, id string, old, new password.Hash) error {
+func (s *userStore) SetPassword(ctx context.Context, id string, old, new password.Hash, owed *accounts.Ending) error {
 	if err := s.fault(); err != nil {
 		return err
 	}
-	return s.Store.SetPassword(ctx, id, old, new)
+	if err := s.Store.SetPassword(ctx, id, old, new, owed); err != nil || owed == nil {
+		return err
+	}
+	if f := s.onOwed; f != nil {
+		return f()
+	}
+	return nil
+}
+
+func (s *userStore) SwapEnding(ctx context.Context, id, mark string, next *accounts.Ending) error {
+	if f := s.onSwap; f != nil {
+		if err := f(next); err != nil {
+			return err
+		}
+	}
+	if err := s.fault(); err != nil {
+		return err
+	}
+	return s.Store.SwapEnding(ctx, id, mark, next)
+}
+
+func (s *userStore) Owing(ctx context.Context, at time.Time, limit int) ([]accounts.User, error) {
+	if err := s.fault(); err != nil {
+		return nil, err
+	}
+	if s.nobodyOwes.Load() {
+		return nil, nil
+	}
+	return s.Store.Owing(ctx, at, limit)
 }
 
 // sessionStore can be down, and counts renewals.
 type sessionStore struct {
 	session.Store
-	down     atomic.Bool
-	replaced atomic.Int64
-	onCreate func() // called after Create
+	down        atomic.Bool
+	replaced    atomic.Int64
+	noReplace   atomic.Bool
+	epochs      atomic.Int64 // calls of Epoch
+	onCreate    func()       // called after Create
+	onEndUserAt func()       // called before EndUserAt
 }
 
 func (s *sessionStore) fault() error {
@@ -351,6 +387,9 @@ func (s *sessionStore) Replace(ctx context.Context, old session.Key, rec session
 	if err := s.fault(); err != nil {
 		return err
 	}
+	if s.noReplace.Load() {
+		return errDown
+	}
 	s.replaced.Add(1)
 	return s.Store.Replace(ctx, old, rec, ifRev)
 }
@@ -369,6 +408,16 @@ func (s *sessionStore) EndUser(ctx context.Context, userID, exceptID string, rea
 	return s.Store.EndUser(ctx, userID, exceptID, reason, at)
 }
 
+func (s *sessionStore) EndUserAt(ctx context.Context, userID, exceptID string, epoch uint64, reason session.Reason, at time.Time) ([]session.Ended, error) {
+	if f := s.onEndUserAt; f != nil {
+		f()
+	}
+	if err := s.fault(); err != nil {
+		return nil, err
+	}
+	return s.Store.EndUserAt(ctx, userID, exceptID, epoch, reason, at)
+}
+
 func (s *sessionStore) EndOrigin(ctx context.Context, o session.Origin, reason session.Reason, at time.Time) ([]session.Ended, error) {
 	if err := s.fault(); err != nil {
 		return nil, err
@@ -384,6 +433,7 @@ func (s *sessionStore) ListUser(ctx context.Context, userID string) ([]session.R
 }
 
 func (s *sessionStore) Epoch(ctx context.Context, userID string) (uint64, error) {
+	s.epochs.Add(1)
 	if err := s.fault(); err != nil {
 		return 0, err
 	}

@@ -115,6 +115,7 @@ func newApp(ctx context.Context, cfg config, log *slog.Logger) (_ *app, err erro
 	if err != nil {
 		return nil, err
 	}
+	a.closers = append(a.closers, service)
 	service.Mount(mux)
 
 	// Realtime, behind the same sign-in.
@@ -298,7 +299,7 @@ func (a *app) gate(next http.Handler) http.Handler {
 	})
 }
 
-// Close ends the hub, the sessions, the Redis client and the database, in that order.
+// Close ends the hub, the accounts, the sessions, the Redis client and the database, in that order.
 func (a *app) Close() error {
 	var errs []error
 	for i := len(a.closers) - 1; i >= 0; i-- {

@@ -82,7 +82,7 @@ func TestP9_PasswordCompareAndSwapAcrossHandles(t *testing.T) {
 		hash := password.Hash("hash-0")
 		for round := range 5 {
 			errs := atOnce(8, func(i int) error {
-				return s[i%2].SetPassword(ctx, "user-1", hash, password.Hash(fmt.Sprintf("hash-%d-%d", round, i)))
+				return s[i%2].SetPassword(ctx, "user-1", hash, password.Hash(fmt.Sprintf("hash-%d-%d", round, i)), nil)
 			})
 			oneWinner(t, errs, accounts.ErrConflict)
 			for i, err := range errs {
@@ -94,9 +94,9 @@ func TestP9_PasswordCompareAndSwapAcrossHandles(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, string(hash), string(u.Password))
 		}
-		require.ErrorIs(t, s[0].SetPassword(ctx, "nobody", "", "x"), accounts.ErrNoUser)
-		require.ErrorIs(t, s[0].SetPassword(ctx, "user-1", "", "x"), accounts.ErrConflict)
-		require.ErrorIs(t, s[0].SetDisabled(ctx, "nobody", true), accounts.ErrNoUser)
+		require.ErrorIs(t, s[0].SetPassword(ctx, "nobody", "", "x", nil), accounts.ErrNoUser)
+		require.ErrorIs(t, s[0].SetPassword(ctx, "user-1", "", "x", nil), accounts.ErrConflict)
+		require.ErrorIs(t, s[0].SetDisabled(ctx, "nobody", true, nil), accounts.ErrNoUser)
 	})
 }
 

@@ -76,9 +76,9 @@ func operations(s *sessionsql.Store, a *accountsql.Store, cursor string) map[str
 			return ok, err
 		},
 		"SetPassword": func(ctx context.Context) (bool, error) {
-			return false, a.SetPassword(ctx, "user-1", "hash-0", "hash-1")
+			return false, a.SetPassword(ctx, "user-1", "hash-0", "hash-1", nil)
 		},
-		"SetDisabled": func(ctx context.Context) (bool, error) { return false, a.SetDisabled(ctx, "user-1", true) },
+		"SetDisabled": func(ctx context.Context) (bool, error) { return false, a.SetDisabled(ctx, "user-1", true, nil) },
 		"Keys":        func(ctx context.Context) (bool, error) { k, err := a.Keys(ctx); return len(k) > 0, err },
 		"AddKey": func(ctx context.Context) (bool, error) {
 			return false, a.AddKey(ctx, jwt.StoredKey{ID: "k2", Public: []byte{}, Sealed: []byte{}}, "k1")

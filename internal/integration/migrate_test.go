@@ -82,6 +82,40 @@ func TestMigrateFromTheFirstSchema(t *testing.T) {
 	})
 }
 
+// Accounts that a release before 0003_endings.sql stored owe nothing, and can.
+func TestMigrateAccountsFromTheSecondSchema(t *testing.T) {
+	everyAccountDatabase(t, func(t *testing.T, dsn string) {
+		db := openDSN(t, dsn)
+		dialect, ctx := accountsql.SQLite, t.Context()
+		if onPostgres(db) {
+			dialect = accountsql.PostgreSQL
+		}
+		queries := []string{`CREATE TABLE gatewire_accounts_schema (version INTEGER NOT NULL PRIMARY KEY, applied BIGINT NOT NULL)`,
+			`INSERT INTO gatewire_accounts_schema VALUES (1, 0), (2, 0)`}
+		for _, name := range []string{"0001_accounts.sql", "0002_shared.sql"} {
+			text, err := fs.ReadFile(dialect.Migrations(), name)
+			require.NoError(t, err)
+			queries = append(queries, strings.Split(string(text), ";\n")...)
+		}
+		queries = append(queries, `INSERT INTO gatewire_users VALUES ('old', 'a@example.com', 'a@example.com', TRUE, '', '', 0, 'hash', FALSE, '[]', '[]')`)
+		for _, q := range queries {
+			_, err := db.Exec(q)
+			require.NoError(t, err, q)
+		}
+		a := accountsOn(t, db)
+		u, found, err := a.UserByID(ctx, "old")
+		require.NoError(t, err)
+		require.True(t, found)
+		require.Nil(t, u.Ending)
+		owed := owedAt("m", time.Now().UTC().Truncate(time.Microsecond))
+		require.NoError(t, a.SetPassword(ctx, "old", "hash", "new", owed))
+		owing, err := a.Owing(ctx, time.Now().Add(time.Second), 10)
+		require.NoError(t, err)
+		require.Len(t, owing, 1)
+		require.Equal(t, owed, owing[0].Ending)
+	})
+}
+
 func TestMigrateTwiceKeepsWhatIsThere(t *testing.T) {
 	everyDatabase(t, func(t *testing.T, dsn string) {
 		db := openDSN(t, dsn)

@@ -55,6 +55,10 @@ func TestS25_MySQLIsolationLevels(t *testing.T) {
 			<-reached
 			created := background(func() error { return s.Create(ctx, record("s1", "u"), 0) })
 			waits(t, created, "a session began while all of the user's were being ended")
+			// A stricter level would have locked what is between the rows, too.
+			soon, cancel := context.WithTimeout(ctx, 5*time.Second)
+			defer cancel()
+			require.NoError(t, s.Create(soon, record("s2", "v"), 0), "other users don't wait")
 			resume()
 			require.NoError(t, <-ended)
 			require.ErrorIs(t, <-created, session.ErrEpoch)

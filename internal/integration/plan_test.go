@@ -96,6 +96,8 @@ func TestS22_SQLiteQueryPlansUseIndexes(t *testing.T) {
 			[]string{"(id=?)", "(rowid>?)"}, nil},
 		{"EndUser", func() error { _, err := s.EndUser(ctx, "u1", "s", session.ReasonRevoked, now); return err },
 			[]string{"USING INDEX gatewire_sessions_user (user_id=?)", "(rowid>?)"}, nil},
+		{"EndUserAt", func() error { return atEpoch(ctx, s) },
+			[]string{"USING INDEX gatewire_sessions_user (user_id=?)", "gatewire_session_epochs USING"}, nil},
 		{"EndOrigin by sid", func() error { _, err := s.EndOrigin(ctx, origin, session.ReasonProvider, now); return err },
 			[]string{"USING INDEX gatewire_sessions_sid (origin_issuer=? AND origin_sid=?)"}, nil},
 		{"EndOrigin by subject", func() error { _, err := s.EndOrigin(ctx, subject, session.ReasonProvider, now); return err },
@@ -107,7 +109,10 @@ func TestS22_SQLiteQueryPlansUseIndexes(t *testing.T) {
 		{"UserByEmail", func() error { _, _, err := a.UserByEmail(ctx, "u1@example.com"); return err }, []string{"(email_key=?)"}, nil},
 		{"UserByIdentity", func() error { _, _, err := a.UserByIdentity(ctx, id.Issuer, "1"); return err },
 			[]string{"(issuer=? AND subject=?)", "(id=?)"}, nil},
-		{"SetPassword", func() error { return a.SetPassword(ctx, "user-1", "hash-0", "hash-1") }, []string{"(id=?)"}, nil},
+		{"SetPassword", func() error { return a.SetPassword(ctx, "user-1", "hash-0", "hash-1", nil) }, []string{"(id=?)"}, nil},
+		{"SetPassword owing", func() error { return a.SetPassword(ctx, "user-1", "hash-1", "hash-2", owedAt("m", now)) }, []string{"(id=?)"}, nil},
+		{"SwapEnding", func() error { return a.SwapEnding(ctx, "user-1", "m", owedAt("n", now)) }, []string{"(id=?)"}, nil},
+		{"Owing", func() error { _, err := a.Owing(ctx, now, 100); return err }, []string{"USING INDEX gatewire_users_ending (ending_due<?)"}, nil},
 		{"Limiter.Take", func() error { _, err := a.Limiter().Take(ctx, "key", limit); return err }, []string{"gatewire_limits USING PRIMARY KEY (key=?)"}, nil},
 		{"Limiter.Give", func() error { return a.Limiter().Give(ctx, "key", limit) }, []string{"gatewire_limits USING PRIMARY KEY (key=?)"}, nil},
 		{"Once.Take", func() error { _, err := a.Once().Take(ctx, "key", time.Hour); return err }, nil, nil},
@@ -127,6 +132,18 @@ func TestS22_SQLiteQueryPlansUseIndexes(t *testing.T) {
 			require.NotContains(t, c.scans, "gatewire_sessions")
 		})
 	}
+}
+
+func owedAt(mark string, at time.Time) *accounts.Ending {
+	return &accounts.Ending{Mark: mark, Reason: session.ReasonPasswordChanged, Since: at, Due: at}
+}
+
+func atEpoch(ctx context.Context, s session.Store) error {
+	epoch, err := s.Epoch(ctx, "u1")
+	if err == nil {
+		_, err = s.EndUserAt(ctx, "u1", "s", epoch, session.ReasonRevoked, time.Now())
+	}
+	return err
 }
 
 // untilReaped uses the limiter and what happened once until they have removed
@@ -221,6 +238,7 @@ func TestS22_PostgresQueryPlansUseIndexes(t *testing.T) {
 				{"EndedSince", func() error { _, _, err := s.EndedSince(ctx, cursor, 10); return err }, []string{"gatewire_session_ended_pkey"}, nil},
 				{"End", func() error { _, err := s.End(ctx, "id5", session.ReasonSignedOut, now); return err }, []string{"using gatewire_sessions_pkey on"}, nil},
 				{"EndUser", func() error { _, err := s.EndUser(ctx, "u1", "s", session.ReasonRevoked, now); return err }, []string{"gatewire_sessions_user"}, nil},
+				{"EndUserAt", func() error { return atEpoch(ctx, s) }, []string{"gatewire_sessions_user", "gatewire_session_epochs_pkey"}, nil},
 				{"EndOrigin by sid", func() error {
 					_, err := s.EndOrigin(ctx, session.Origin{Issuer: origin.Issuer, SID: "sid7"}, session.ReasonProvider, now)
 					return err
@@ -243,7 +261,10 @@ func TestS22_PostgresQueryPlansUseIndexes(t *testing.T) {
 				{"UserByEmail", func() error { _, _, err := a.UserByEmail(ctx, "u1@example.com"); return err }, []string{"gatewire_users_email_key_key"}, nil},
 				{"UserByIdentity", func() error { _, _, err := a.UserByIdentity(ctx, id.Issuer, "1"); return err },
 					[]string{"gatewire_identities_pkey", "gatewire_users_pkey"}, nil},
-				{"SetPassword", func() error { return a.SetPassword(ctx, "user-1", "hash-0", "hash-1") }, []string{"gatewire_users_pkey"}, nil},
+				{"SetPassword", func() error { return a.SetPassword(ctx, "user-1", "hash-0", "hash-1", nil) }, []string{"gatewire_users_pkey"}, nil},
+				{"SetPassword owing", func() error { return a.SetPassword(ctx, "user-1", "hash-1", "hash-2", owedAt("m", now)) }, []string{"gatewire_users_pkey"}, nil},
+				{"SwapEnding", func() error { return a.SwapEnding(ctx, "user-1", "m", owedAt("n", now)) }, []string{"gatewire_users"}, nil},
+				{"Owing", func() error { _, err := a.Owing(ctx, now, 100); return err }, []string{"gatewire_users_ending"}, nil},
 				{"Limiter.Take", func() error { _, err := a.Limiter().Take(ctx, "over7", limit); return err }, []string{"gatewire_limits_pkey"}, nil},
 				{"Limiter.Give", func() error { return a.Limiter().Give(ctx, "over7", limit) }, []string{"gatewire_limits_pkey"}, nil},
 				{"Once.Take", func() error { _, err := a.Once().Take(ctx, "key", time.Hour); return err }, nil, nil},

@@ -374,8 +374,8 @@ func TestPostgresRefusesTextItCannotKeep(t *testing.T) {
 				"name":         sign(func(u *accounts.User, _ *accounts.ExternalIdentity) { u.Name = odd }),
 				"email":        sign(func(u *accounts.User, _ *accounts.ExternalIdentity) { u.Email = odd }),
 				"identity":     sign(func(_ *accounts.User, id *accounts.ExternalIdentity) { id.Subject = odd }),
-				"SetPassword":  a.SetPassword(ctx, "user-1", "hash-0", "hash"+"\x00"),
-				"SetDisabled":  a.SetDisabled(ctx, odd, true),
+				"SetPassword":  a.SetPassword(ctx, "user-1", "hash-0", "hash"+"\x00", nil),
+				"SetDisabled":  a.SetDisabled(ctx, odd, true, nil),
 				"key":          a.AddKey(ctx, jwt.StoredKey{ID: odd, Public: []byte{}, Sealed: []byte{}}, "k1"),
 				"the last key": a.AddKey(ctx, jwt.StoredKey{ID: "k", Public: []byte{}, Sealed: []byte{}}, odd),
 			} {

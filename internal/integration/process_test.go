@@ -43,6 +43,8 @@ func TestChild(t *testing.T) {
 		childWrites(t, name, dsn)
 	case "count":
 		childCounts(t, name, dsn)
+	case "change":
+		childChanges(t, name, dsn)
 	case "lock":
 		childLocks(t, dsn)
 	}
@@ -110,7 +112,7 @@ func childWrites(t *testing.T, name, dsn string) {
 		u.ID, u.Email = id, id+"@example.com"
 		require.NoError(t, a.CreateUser(ctx, u, nil))
 		said("user", id, "hash-0")
-		require.NoError(t, a.SetPassword(ctx, id, "hash-0", "hash-1"))
+		require.NoError(t, a.SetPassword(ctx, id, "hash-0", "hash-1", nil))
 		said("user", id, "hash-1")
 	}
 }
@@ -214,7 +216,7 @@ func childCounts(t *testing.T, name, dsn string) {
 			continue
 		}
 		old := password.Hash("hash-" + strconv.Itoa(i-1))
-		if err := a.SetPassword(ctx, "shared", old, password.Hash("hash-"+strconv.Itoa(i))); err == nil {
+		if err := a.SetPassword(ctx, "shared", old, password.Hash("hash-"+strconv.Itoa(i)), nil); err == nil {
 			said("password", strconv.Itoa(i))
 		}
 	}

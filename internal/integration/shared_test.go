@@ -192,6 +192,7 @@ func newNode(t testing.TB, db *sql.DB, change ...func(*accounts.Options)) *node 
 	n := &node{base: "http://" + srv.Listener.Addr().String(), db: db, users: users}
 	n.service, err = accounts.New(sessions, accounts.Config{BaseURL: n.base, Users: users, Passwords: hasher, Ring: ring}, o)
 	require.NoError(t, err)
+	t.Cleanup(func() { _ = n.service.Close() })
 	mux := http.NewServeMux()
 	n.service.Mount(mux)
 	srv.Config.Handler = mux

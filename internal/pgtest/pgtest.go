@@ -31,16 +31,18 @@ type Server struct {
 	dir      string // of this server: data, and the socket
 	port     int
 	password string
+	config   []string
 	running  *child.Process
 }
 
-// Start makes a new, empty server and waits until it answers.
-func Start() (_ *Server, err error) {
+// Start makes a new, empty server and waits until it answers. Each of config is
+// a setting of it, as "fsync=on".
+func Start(config ...string) (_ *Server, err error) {
 	bin, err := programs()
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{bin: bin, password: secret()}
+	s := &Server{bin: bin, password: secret(), config: config}
 	if s.dir, err = os.MkdirTemp("", "gatewire-pg"); err != nil {
 		return nil, err
 	}
@@ -93,8 +95,11 @@ func (s *Server) Via(addr string) string {
 func (s *Server) Run() error {
 	// What these tests kill is the server, never the machine: without fsync,
 	// nothing that was written is lost all the same.
-	p, err := child.Start(s.dir, "QUIT", asUser, filepath.Join(s.bin, "postgres"), "-D", s.data(), "-k", s.dir, "-h", "127.0.0.1",
-		"-p", strconv.Itoa(s.port), "-c", "fsync=off", "-c", "max_connections=200", "-c", "shared_buffers=32MB", "-c", "timezone=UTC")
+	command := []string{filepath.Join(s.bin, "postgres"), "-D", s.data(), "-k", s.dir, "-h", "127.0.0.1", "-p", strconv.Itoa(s.port)}
+	for _, setting := range append([]string{"fsync=off", "max_connections=200", "shared_buffers=32MB", "timezone=UTC"}, s.config...) {
+		command = append(command, "-c", setting) // of two, the last counts
+	}
+	p, err := child.Start(s.dir, "QUIT", asUser, command...)
 	if err != nil {
 		return err
 	}

@@ -32,13 +32,25 @@ func (s *Store) End(ctx context.Context, id string, reason session.Reason, at ti
 
 // EndUser implements [session.Store].
 func (s *Store) EndUser(ctx context.Context, userID, exceptID string, reason session.Reason, at time.Time) ([]session.Ended, error) {
-	const op = "end user"
+	return s.endUser(ctx, "end user", userID, exceptID, "", reason, at)
+}
+
+// EndUserAt implements [session.Store].
+func (s *Store) EndUserAt(ctx context.Context, userID, exceptID string, epoch uint64, reason session.Reason, at time.Time) ([]session.Ended, error) {
+	return s.endUser(ctx, "end user at", userID, exceptID, strconv.FormatUint(epoch, 10), reason, at)
+}
+
+// endUser compares the epoch unless it is "".
+func (s *Store) endUser(ctx context.Context, op, userID, exceptID, epoch string, reason session.Reason, at time.Time) ([]session.Ended, error) {
 	ms, err := millis(at)
 	if err != nil {
 		return nil, wrap(ctx, op, err)
 	}
 	t := userToken(userID)
-	reply, err := s.run(ctx, op, &s.scripts.endUser, s.keepLog, s.keepEpoch, userID, exceptID, string(reason), ms, t[:], t.after())
+	reply, err := s.run(ctx, op, &s.scripts.endUser, s.keepLog, s.keepEpoch, userID, exceptID, string(reason), ms, t[:], t.after(), epoch)
+	if err == nil && reply == "epoch" {
+		return nil, session.ErrEpoch
+	}
 	return ended(ctx, op, reply, err, reason, ms)
 }
 

@@ -3,6 +3,7 @@ package redisstore_test
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -43,6 +44,13 @@ func verbs(t testing.TB, s *redisstore.Store) map[string]func(context.Context) e
 		},
 		"EndUser": func(ctx context.Context) error {
 			_, err := s.EndUser(ctx, "eve", "", session.ReasonRevoked, ms())
+			return err
+		},
+		"EndUserAt": func(ctx context.Context) error {
+			_, err := s.EndUserAt(ctx, "eve", "", 1, session.ReasonRevoked, ms())
+			if errors.Is(err, session.ErrEpoch) {
+				return nil
+			}
 			return err
 		},
 		"EndOrigin": func(ctx context.Context) error {

@@ -20,10 +20,11 @@ var storeRules = []rule{
 	{"U4", "Replace does not move Seen and IdleExpires backwards past a concurrent Touch.", checkU4},
 	{"T1", "Touch moves Seen and IdleExpires forwards, never backwards, IdleExpires never past Expires, and nothing else (not Rev either).", checkT1},
 	{"T2", "Touch of what is not there is a no-op without an error.", checkT2},
-	{"E1", "End, EndUser and EndOrigin remove records and append them to the log in one step; what they removed never comes back.", checkE1},
+	{"E1", "End, EndUser, EndUserAt and EndOrigin remove records and append them to the log in one step; what they removed never comes back.", checkE1},
 	{"E2", "EndUser ends all sessions of the user but exceptID (empty: none is spared) and raises the user's epoch even when there are none. Those that nobody has signed in to are no user's.", checkE2},
 	{"E3", "A user's Epoch never returns to a value it had while a sign-in could still hold it (an hour).", checkE3},
 	{"E4", "EndOrigin ends every session whose Origin has o.Issuer and, of o.Subject and o.SID, those that are not empty, in O(those); without an issuer or with neither of the two it is an error and ends nothing.", checkE4},
+	{"E5", "EndUserAt is EndUser while epoch is the user's Epoch, compared and raised in one step; otherwise ErrEpoch, and nothing changes. Of many with one epoch one ends.", checkE5},
 	{"I1", "ListUser returns the user's records, in O(those), newest first, and none for the empty user.", checkI1},
 	{"W1", "EndedSince(\"\") returns no sessions and the cursor of now. Any later cursor returns what ended after it, oldest first, each once, at most limit; nothing that ended is skipped, whatever ended concurrently.", checkW1},
 	{"W2", "A cursor older than the log is ErrCursorLost, and so is a text that is no cursor of this store. The log reaches back at least 15 minutes and survives a restart where records do.", checkW2},
@@ -322,6 +323,53 @@ func checkE3(r *run) {
 		r.must(!seen[epoch], "Epoch returns %d again", epoch)
 		seen[epoch] = true
 	}
+}
+
+func checkE5(r *run) {
+	gone, keep, other := r.create("u1"), r.create("u1"), r.create("u2")
+	old := mustEpoch(r, "u1")
+	cursor, at := r.cursor(), now()
+	ended, err := r.store.EndUserAt(r.ctx, "u1", keep.ID, old, session.ReasonPasswordChanged, at)
+	r.ok(err)
+	r.must(len(ended) == 1 && ended[0].ID == gone.ID && ended[0].UserID == "u1" && ended[0].Reason == session.ReasonPasswordChanged && ended[0].At.Equal(at), "EndUserAt returns %+v", ended)
+	r.gone(gone)
+	r.same(keep)
+	r.same(other)
+	r.must(len(r.endedSince(cursor, 10)) == 1, "EndUserAt does not log what it ended")
+	epoch := mustEpoch(r, "u1")
+	r.must(epoch != old, "EndUserAt does not raise the epoch")
+
+	cursor = r.cursor()
+	for _, wrong := range []uint64{old, epoch + 1, session.AnyEpoch} {
+		ended, err = r.store.EndUserAt(r.ctx, "u1", "", wrong, session.ReasonRevoked, at)
+		r.must(errors.Is(err, session.ErrEpoch) && len(ended) == 0, "EndUserAt with an epoch that is not the user's returns %d sessions and %v, want ErrEpoch", len(ended), err)
+	}
+	r.same(keep)
+	r.must(mustEpoch(r, "u1") == epoch, "EndUserAt that was refused raises the epoch")
+	r.must(len(r.endedSince(cursor, 10)) == 0, "EndUserAt that was refused ends something")
+
+	ended, err = r.store.EndUserAt(r.ctx, "nobody", "", mustEpoch(r, "nobody"), session.ReasonRevoked, at)
+	r.ok(err)
+	r.must(len(ended) == 0, "EndUserAt of a user without sessions returns %d", len(ended))
+
+	results := make(chan error)
+	for range 8 {
+		go func() {
+			_, err := r.store.EndUserAt(r.ctx, "u1", "", epoch, session.ReasonRevoked, at)
+			results <- err
+		}()
+	}
+	won := 0
+	for range 8 {
+		switch err := <-results; {
+		case err == nil:
+			won++
+		case !errors.Is(err, session.ErrEpoch):
+			r.ok(err)
+		}
+	}
+	r.must(won == 1, "%d of 8 EndUserAt with one epoch end the user's sessions, want 1", won)
+	r.gone(keep)
 }
 
 func checkI1(r *run) {

@@ -25,6 +25,7 @@ type liar struct {
 	touch   func(ctx context.Context, key session.Key, seen, idle time.Time) error
 	end     func(ctx context.Context, id string, reason session.Reason, at time.Time) (bool, error)
 	endUser func(ctx context.Context, userID, exceptID string, reason session.Reason, at time.Time) ([]session.Ended, error)
+	userAt  func(ctx context.Context, userID, exceptID string, epoch uint64, reason session.Reason, at time.Time) ([]session.Ended, error)
 	origin  func(ctx context.Context, o session.Origin, reason session.Reason, at time.Time) ([]session.Ended, error)
 	since   func(ctx context.Context, cursor string, limit int) ([]session.Ended, string, error)
 	list    func(recs []session.Record) []session.Record
@@ -76,6 +77,13 @@ func (l *liar) EndUser(ctx context.Context, userID, exceptID string, reason sess
 		return l.endUser(ctx, userID, exceptID, reason, at)
 	}
 	return l.Store.EndUser(ctx, userID, exceptID, reason, at)
+}
+
+func (l *liar) EndUserAt(ctx context.Context, userID, exceptID string, epoch uint64, reason session.Reason, at time.Time) ([]session.Ended, error) {
+	if l.userAt != nil {
+		return l.userAt(ctx, userID, exceptID, epoch, reason, at)
+	}
+	return l.Store.EndUserAt(ctx, userID, exceptID, epoch, reason, at)
 }
 
 func (l *liar) EndOrigin(ctx context.Context, o session.Origin, reason session.Reason, at time.Time) ([]session.Ended, error) {
@@ -273,6 +281,25 @@ var lies = []struct {
 	{"Epoch returns", func(l *liar) {
 		l.epoch = func(epoch uint64) uint64 { return epoch % 2 }
 	}, []string{"E3"}},
+	{"EndUserAt overlooks the epoch", func(l *liar) {
+		l.userAt = func(ctx context.Context, userID, exceptID string, _ uint64, reason session.Reason, at time.Time) ([]session.Ended, error) {
+			return l.Store.EndUser(ctx, userID, exceptID, reason, at)
+		}
+	}, []string{"E5"}},
+	{"EndUserAt spares nobody", func(l *liar) {
+		l.userAt = func(ctx context.Context, userID, _ string, epoch uint64, reason session.Reason, at time.Time) ([]session.Ended, error) {
+			return l.Store.EndUserAt(ctx, userID, "", epoch, reason, at)
+		}
+	}, []string{"E5"}},
+	{"EndUserAt compares first and raises later", func(l *liar) {
+		l.userAt = func(ctx context.Context, userID, exceptID string, epoch uint64, reason session.Reason, at time.Time) ([]session.Ended, error) {
+			if now, err := l.Store.Epoch(ctx, userID); err != nil || now != epoch {
+				return nil, errors.Join(err, session.ErrEpoch)
+			}
+			time.Sleep(time.Millisecond)
+			return l.Store.EndUser(ctx, userID, exceptID, reason, at)
+		}
+	}, []string{"E5"}},
 	{"EndOrigin takes any of subject and sid", func(l *liar) {
 		l.origin = func(ctx context.Context, o session.Origin, reason session.Reason, at time.Time) ([]session.Ended, error) {
 			if o.SID != "" {

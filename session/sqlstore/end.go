@@ -47,6 +47,16 @@ func (s *Store) End(ctx context.Context, id string, reason session.Reason, at ti
 
 // EndUser implements [session.Store].
 func (s *Store) EndUser(ctx context.Context, userID, exceptID string, reason session.Reason, at time.Time) ([]session.Ended, error) {
+	return s.endUser(ctx, userID, exceptID, nil, reason, at)
+}
+
+// EndUserAt implements [session.Store].
+func (s *Store) EndUserAt(ctx context.Context, userID, exceptID string, epoch uint64, reason session.Reason, at time.Time) ([]session.Ended, error) {
+	return s.endUser(ctx, userID, exceptID, &epoch, reason, at)
+}
+
+// endUser compares the epoch unless it is nil.
+func (s *Store) endUser(ctx context.Context, userID, exceptID string, epoch *uint64, reason session.Reason, at time.Time) ([]session.Ended, error) {
 	if err := s.fits(column{"user id", userID, longColumn}, column{"reason", string(reason), shortColumn}); err != nil {
 		return nil, s.db.Wrap("end user", err)
 	}
@@ -58,6 +68,15 @@ func (s *Store) EndUser(ctx context.Context, userID, exceptID string, reason ses
 		seq, err := s.lock(ctx, tx)
 		if err != nil {
 			return err
+		}
+		if epoch != nil {
+			var now int64
+			if err := tx.Row(ctx, userEpoch, []any{userID}, &now); err != nil {
+				return err
+			}
+			if uint64(now) != *epoch {
+				return session.ErrEpoch
+			}
 		}
 		seq++ // the epoch: a number no user's epoch ever was
 		if _, err := tx.Exec(ctx, s.queries.raiseEpoch, userID, seq); err != nil {

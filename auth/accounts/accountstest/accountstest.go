@@ -18,6 +18,7 @@ import (
 
 	"github.com/gatewire/gatewire/auth/accounts"
 	"github.com/gatewire/gatewire/password"
+	"github.com/gatewire/gatewire/session"
 )
 
 // Run tests the rules of [accounts.Store]. newStore returns an empty store.
@@ -35,7 +36,12 @@ func Run(t *testing.T, newStore func(t *testing.T) accounts.Store) {
 		{"U2 what is not there", findsNothing},
 		{"U3 compare and swap", swapsPasswords},
 		{"U3 one of many wins", oneSwapWins},
+		{"U3 with what is owed", swapsPasswordsOwing},
 		{"U4 disabled", disables},
+		{"U4 with what is owed", disablesOwing},
+		{"U5 compare and swap", swapsEndings},
+		{"U5 one of many wins", oneEndingWins},
+		{"U6 who owes", listsOwing},
 	} {
 		t.Run(rule.name, func(t *testing.T) { rule.f(t, newStore(t)) })
 	}
@@ -129,18 +135,18 @@ func swapsPasswords(t *testing.T, s accounts.Store) {
 	u, other := Somebody(1), Somebody(2)
 	must(t, s.CreateUser(ctx, u, nil))
 	must(t, s.CreateUser(ctx, other, nil))
-	wants(t, s.SetPassword(ctx, u.ID, "wrong", "new"), accounts.ErrConflict)
-	wants(t, s.SetPassword(ctx, u.ID, "", "new"), accounts.ErrConflict)
+	wants(t, s.SetPassword(ctx, u.ID, "wrong", "new", nil), accounts.ErrConflict)
+	wants(t, s.SetPassword(ctx, u.ID, "", "new", nil), accounts.ErrConflict)
 	same(t, u)(s.UserByID(ctx, u.ID))
-	wants(t, s.SetPassword(ctx, "nobody", "", "new"), accounts.ErrNoUser)
-	must(t, s.SetPassword(ctx, u.ID, u.Password, "new"))
+	wants(t, s.SetPassword(ctx, "nobody", "", "new", nil), accounts.ErrNoUser)
+	must(t, s.SetPassword(ctx, u.ID, u.Password, "new", nil))
 	u.Password = "new"
 	same(t, u)(s.UserByID(ctx, u.ID))
 	same(t, other)(s.UserByID(ctx, other.ID))
 
 	bare := accounts.User{ID: "bare", Email: "bare@example.com", Created: u.Created}
 	must(t, s.CreateUser(ctx, bare, nil))
-	must(t, s.SetPassword(ctx, bare.ID, "", "first"))
+	must(t, s.SetPassword(ctx, bare.ID, "", "first", nil))
 	bare.Password = "first"
 	same(t, bare)(s.UserByID(ctx, bare.ID))
 }
@@ -149,7 +155,7 @@ func oneSwapWins(t *testing.T, s accounts.Store) {
 	u := Somebody(1)
 	must(t, s.CreateUser(t.Context(), u, nil))
 	swapped := race(20, func(i int) error {
-		return s.SetPassword(context.WithoutCancel(t.Context()), u.ID, u.Password, password.Hash(fmt.Sprint("new", i)))
+		return s.SetPassword(context.WithoutCancel(t.Context()), u.ID, u.Password, password.Hash(fmt.Sprint("new", i)), nil)
 	})
 	oneWinner(t, swapped, accounts.ErrConflict)
 }
@@ -158,12 +164,127 @@ func disables(t *testing.T, s accounts.Store) {
 	ctx := t.Context()
 	u := Somebody(1)
 	must(t, s.CreateUser(ctx, u, nil))
-	wants(t, s.SetDisabled(ctx, "nobody", true), accounts.ErrNoUser)
+	wants(t, s.SetDisabled(ctx, "nobody", true, nil), accounts.ErrNoUser)
 	for _, disabled := range []bool{true, true, false} {
-		must(t, s.SetDisabled(ctx, u.ID, disabled))
+		must(t, s.SetDisabled(ctx, u.ID, disabled, nil))
 		u.Disabled = disabled
 		same(t, u)(s.UserByID(ctx, u.ID))
 	}
+}
+
+// ending is one that is due at a minute of an hour long ago.
+func ending(mark string, minute int) *accounts.Ending {
+	since := time.Date(2026, 11, 22, 21, 0, 0, 123456000, time.UTC)
+	return &accounts.Ending{Mark: mark, Reason: session.ReasonPasswordChanged, Since: since, Due: since.Add(time.Duration(minute) * time.Minute)}
+}
+
+func swapsPasswordsOwing(t *testing.T, s accounts.Store) {
+	ctx := t.Context()
+	u, other := Somebody(1), Somebody(2)
+	must(t, s.CreateUser(ctx, u, identity(u, "Sub")))
+	must(t, s.CreateUser(ctx, other, nil))
+	wants(t, s.SetPassword(ctx, u.ID, "wrong", "new", ending("a", 1)), accounts.ErrConflict)
+	wants(t, s.SetPassword(ctx, "nobody", "", "new", ending("a", 1)), accounts.ErrNoUser)
+	same(t, u)(s.UserByID(ctx, u.ID))
+	owed := ending("a", 1)
+	must(t, s.SetPassword(ctx, u.ID, u.Password, "new", owed))
+	owed.Mark = "changed by the caller afterwards"
+	u.Password, u.Ending = "new", ending("a", 1)
+	same(t, u)(s.UserByID(ctx, u.ID))
+	same(t, u)(s.UserByEmail(ctx, u.Email))
+	same(t, u)(s.UserByIdentity(ctx, "https://issuer.example", "Sub"))
+	same(t, other)(s.UserByID(ctx, other.ID))
+
+	// A second one would have to know whom the first one spares.
+	wants(t, s.SetPassword(ctx, u.ID, "new", "newer", ending("b", 2)), accounts.ErrConflict)
+	same(t, u)(s.UserByID(ctx, u.ID))
+	must(t, s.SetPassword(ctx, u.ID, "new", "rehashed", nil))
+	u.Password = "rehashed"
+	same(t, u)(s.UserByID(ctx, u.ID))
+}
+
+func disablesOwing(t *testing.T, s accounts.Store) {
+	ctx := t.Context()
+	u := Somebody(1)
+	must(t, s.CreateUser(ctx, u, nil))
+	wants(t, s.SetDisabled(ctx, "nobody", true, ending("a", 1)), accounts.ErrNoUser)
+	for _, mark := range []string{"a", "b"} {
+		must(t, s.SetDisabled(ctx, u.ID, true, ending(mark, 1)))
+		u.Disabled, u.Ending = true, ending(mark, 1)
+		same(t, u)(s.UserByID(ctx, u.ID))
+	}
+	must(t, s.SetDisabled(ctx, u.ID, false, nil))
+	u.Disabled = false
+	same(t, u)(s.UserByID(ctx, u.ID))
+}
+
+func swapsEndings(t *testing.T, s accounts.Store) {
+	ctx := t.Context()
+	u, other := Somebody(1), Somebody(2)
+	must(t, s.CreateUser(ctx, u, nil))
+	must(t, s.CreateUser(ctx, other, nil))
+	wants(t, s.SwapEnding(ctx, u.ID, "", nil), accounts.ErrConflict)
+	wants(t, s.SwapEnding(ctx, u.ID, "a", ending("b", 1)), accounts.ErrConflict)
+	wants(t, s.SwapEnding(ctx, "nobody", "a", nil), accounts.ErrNoUser)
+	same(t, u)(s.UserByID(ctx, u.ID))
+	must(t, s.SetDisabled(ctx, u.ID, true, ending("a", 1)))
+	must(t, s.SetDisabled(ctx, other.ID, true, ending("a", 1)))
+	must(t, s.SwapEnding(ctx, u.ID, "a", ending("b", 2)))
+	u.Disabled, u.Ending = true, ending("b", 2)
+	wants(t, s.SwapEnding(ctx, u.ID, "a", nil), accounts.ErrConflict)
+	wants(t, s.SwapEnding(ctx, u.ID, "a", ending("c", 3)), accounts.ErrConflict)
+	wants(t, s.SwapEnding(ctx, u.ID, "B", nil), accounts.ErrConflict)
+	same(t, u)(s.UserByID(ctx, u.ID))
+	must(t, s.SwapEnding(ctx, u.ID, "b", nil))
+	u.Ending = nil
+	same(t, u)(s.UserByID(ctx, u.ID))
+	wants(t, s.SwapEnding(ctx, u.ID, "b", nil), accounts.ErrConflict)
+	other.Disabled, other.Ending = true, ending("a", 1)
+	same(t, other)(s.UserByID(ctx, other.ID))
+}
+
+func oneEndingWins(t *testing.T, s accounts.Store) {
+	u := Somebody(1)
+	must(t, s.CreateUser(t.Context(), u, nil))
+	must(t, s.SetDisabled(t.Context(), u.ID, true, ending("a", 1)))
+	oneWinner(t, race(20, func(i int) error {
+		return s.SwapEnding(context.WithoutCancel(t.Context()), u.ID, "a", ending(fmt.Sprint("b", i), 1))
+	}), accounts.ErrConflict)
+}
+
+func listsOwing(t *testing.T, s accounts.Store) {
+	ctx := t.Context()
+	var users []accounts.User
+	for i := range 6 {
+		u := Somebody(i)
+		must(t, s.CreateUser(ctx, u, nil))
+		users = append(users, u)
+	}
+	for _, owed := range []struct{ user, due int }{{1, 30}, {2, 10}, {3, 20}, {4, 40}} { // 0 and 5 owe nothing
+		must(t, s.SetDisabled(ctx, users[owed.user].ID, true, ending("m", owed.due)))
+		users[owed.user].Disabled, users[owed.user].Ending = true, ending("m", owed.due)
+	}
+	lists := func(minute, limit int, want ...int) {
+		t.Helper()
+		got, err := s.Owing(ctx, ending("", minute).Due, limit)
+		must(t, err)
+		if len(got) != len(want) {
+			t.Fatalf("Owing at minute %d returns %d users, want %d", minute, len(got), len(want))
+		}
+		for i, n := range want {
+			same(t, users[n])(got[i], true, nil)
+		}
+	}
+	lists(9, 10)
+	lists(30, 10, 2, 3, 1)
+	lists(30, 2, 2, 3)
+	lists(30, 0)
+	lists(60, 10, 2, 3, 1, 4)
+	must(t, s.SwapEnding(ctx, users[2].ID, "m", nil))
+	users[2].Ending = nil
+	must(t, s.SwapEnding(ctx, users[3].ID, "m", ending("n", 50)))
+	users[3].Ending = ending("n", 50)
+	lists(60, 10, 1, 4, 3)
 }
 
 func must(t *testing.T, err error) {

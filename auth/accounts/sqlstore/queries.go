@@ -4,7 +4,8 @@ package sqlstore
 // that writes them $1. Nothing but these constants is ever sent as SQL.
 
 const (
-	userColumns = `u.id, u.email, u.email_verified, u.name, u.picture, u.created, u.password, u.disabled, u.scopes, u.roles`
+	userColumns = `u.id, u.email, u.email_verified, u.name, u.picture, u.created, u.password, u.disabled, u.scopes, u.roles,
+		u.ending_mark, u.ending_reason, u.ending_since, u.ending_due`
 
 	insertUser = `INSERT INTO gatewire_users
 		(id, email, email_key, email_verified, name, picture, created, password, disabled, scopes, roles)
@@ -22,6 +23,17 @@ const (
 
 	setPassword = `UPDATE gatewire_users SET password = ?3 WHERE id = ?1 AND password = ?2`
 	setDisabled = `UPDATE gatewire_users SET disabled = ?2 WHERE id = ?1`
+
+	// What is owed is written by the statement that makes it so.
+	setPasswordOwing = `UPDATE gatewire_users SET password = ?3,
+		ending_mark = ?4, ending_reason = ?5, ending_since = ?6, ending_due = ?7
+		WHERE id = ?1 AND password = ?2 AND ending_mark IS NULL`
+	setDisabledOwing = `UPDATE gatewire_users SET disabled = ?2,
+		ending_mark = ?3, ending_reason = ?4, ending_since = ?5, ending_due = ?6 WHERE id = ?1`
+	swapEnding = `UPDATE gatewire_users SET
+		ending_mark = ?3, ending_reason = ?4, ending_since = ?5, ending_due = ?6 WHERE id = ?1 AND ending_mark = ?2`
+	owing = `SELECT ` + userColumns + ` FROM gatewire_users AS u
+		WHERE u.ending_due <= ?1 ORDER BY u.ending_due LIMIT ?2`
 
 	allKeys = `SELECT id, algorithm, public_key, sealed, published, signs, retires, gone
 		FROM gatewire_signing_keys ORDER BY published, id`

@@ -63,8 +63,8 @@ func TestDatabaseDownIsAnError(t *testing.T) {
 	_, found, err := s.UserByID(t.Context(), "x")
 	require.EqualError(t, err, "accounts/sqlstore: user by id: connection refused")
 	require.False(t, found)
-	require.ErrorIs(t, s.SetDisabled(t.Context(), "x", true), errDown)
-	require.NotErrorIs(t, s.SetDisabled(t.Context(), "x", true), accounts.ErrNoUser)
+	require.ErrorIs(t, s.SetDisabled(t.Context(), "x", true, nil), errDown)
+	require.NotErrorIs(t, s.SetDisabled(t.Context(), "x", true, nil), accounts.ErrNoUser)
 	_, err = s.Keys(t.Context())
 	require.ErrorIs(t, err, errDown)
 }

@@ -235,6 +235,28 @@ func (s *nodeStore) EndUser(ctx context.Context, userID, exceptID string, reason
 	return s.outEnded(ended, err), err
 }
 
+func (s *nodeStore) EndUserAt(ctx context.Context, userID, exceptID string, epoch uint64, reason session.Reason, at time.Time) (ended []session.Ended, err error) {
+	err = s.do(ctx, "EndUserAt", func(o *op) error {
+		at = s.n.in(at)
+		now, err := o.w.raw.Epoch(ctx, userID) // nobody else is asking
+		if err != nil {
+			return err
+		}
+		if now != epoch {
+			_, err = o.w.raw.EndUserAt(ctx, userID, exceptID, epoch, reason, at)
+			o.w.agree("E5", session.ErrEpoch, err)
+			return err
+		}
+		want := o.w.endUser(o, userID, exceptID, reason, at)
+		ended, err = o.w.raw.EndUserAt(ctx, userID, exceptID, epoch, reason, at)
+		o.w.agree("E5", nil, err)
+		o.w.sameEnds("E5", want, ended)
+		o.w.raised(userID)
+		return err
+	})
+	return s.outEnded(ended, err), err
+}
+
 func (s *nodeStore) EndOrigin(ctx context.Context, origin session.Origin, reason session.Reason, at time.Time) (ended []session.Ended, err error) {
 	err = s.do(ctx, "EndOrigin", func(o *op) error {
 		at = s.n.in(at)

@@ -65,7 +65,7 @@ func redisOn(t *testing.T, c redis.UniversalClient) session.Store {
 // The servers that the tests of this process share; the first that needs one
 // starts it.
 var (
-	postgres = shared(pgtest.Start)
+	postgres = shared(func() (*pgtest.Server, error) { return pgtest.Start() })
 	mariadb  = shared(mysqltest.Start)
 	single   = shared(func() (*redistest.Server, error) { return redistest.Start() })
 	cluster  = shared(func() (*redistest.Cluster, error) { return redistest.StartCluster() })

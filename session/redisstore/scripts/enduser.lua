@@ -1,7 +1,11 @@
 -- ARGV: log retention, epoch retention, user, id to spare, reason, at, prefix
--- of the user's sessions in the index, what comes after them.
+-- of the user's sessions in the index, what comes after them, epoch or ''.
 local why = unfit()
 if why then return why end
+if ARGV[9] ~= '' then
+	local base, number = unpack(call('HMGET', all, '.base', 'e' .. ARGV[3]))
+	if int(base + (number or 0)) ~= ARGV[9] then return 'epoch' end
+end
 local keepLog, user, t = tonumber(ARGV[1]), ARGV[3], now()
 local number = int(call('HINCRBY', all, '.raised', 1))
 call('HSET', all, 'e' .. user, number, 'q' .. number, struct.pack('>d', t) .. user)
