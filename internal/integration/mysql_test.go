@@ -128,6 +128,83 @@ func TestMySQLRoundTrips(t *testing.T) {
 	}
 }
 
+// hush is a connection on which nothing is heard any more, in either direction,
+// from the first statement that begins with a word.
+type hush struct {
+	net.Conn
+	word  string
+	quiet *atomic.Bool
+}
+
+func (c hush) Write(b []byte) (int, error) {
+	if strings.HasPrefix(string(b[min(len(b), 5):]), c.word) {
+		c.quiet.Store(true)
+	}
+	if c.quiet.Load() {
+		return len(b), nil
+	}
+	return c.Conn.Write(b)
+}
+
+// Whichever statement is the one that is never answered, the caller waits no
+// longer than the context lets it, and the next one gets another connection.
+func TestMySQLNoStatementOutlastsItsContext(t *testing.T) {
+	for _, word := range []string{
+		"SET TRANSACTION", "START TRANSACTION", "SELECT", "INSERT", "DELETE", "UPDATE", "COMMIT", "ROLLBACK",
+	} {
+		t.Run(word, func(t *testing.T) {
+			t.Parallel()
+			dsn := mysqlDSN(t)
+			s := sessionsOn(t, openDSN(t, dsn))
+			require.NoError(t, s.Create(t.Context(), record("s1", "u"), session.AnyEpoch))
+			config, err := mysql.ParseDSN(dsn)
+			require.NoError(t, err)
+			var hushed atomic.Bool
+			var dialed atomic.Int64
+			config.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+				c, err := new(net.Dialer).DialContext(ctx, network, addr)
+				if dialed.Add(1) > 1 {
+					return c, err
+				}
+				return hush{c, word, &hushed}, err
+			}
+			connector, err := mysql.NewConnector(config)
+			require.NoError(t, err)
+			db := sql.OpenDB(connector)
+			t.Cleanup(func() { _ = db.Close() })
+			db.SetMaxOpenConns(1)
+			deaf := sessionsOnMigrated(t, db)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			id := "s1"
+			if word == "ROLLBACK" {
+				id = "nobody's"
+			}
+			answered := background(func() error {
+				_, err := deaf.End(ctx, id, session.ReasonSignedOut, time.Now())
+				return err
+			})
+			select {
+			case err := <-answered:
+				if word != "ROLLBACK" { // which was about nothing
+					require.Error(t, err)
+				}
+			case <-time.After(10 * time.Second):
+				t.Fatal("still waiting")
+			}
+			require.True(t, hushed.Load())
+			_, found, err := deaf.ByID(t.Context(), "s1")
+			require.NoError(t, err)
+			require.True(t, found)
+			_, err = deaf.End(t.Context(), "s1", session.ReasonSignedOut, time.Now())
+			require.NoError(t, err)
+			_, found, err = s.ByID(t.Context(), "s1")
+			require.NoError(t, err)
+			require.False(t, found)
+		})
+	}
+}
+
 // What a column can't hold is refused whole. A server that is not strict would
 // cut it.
 func TestMySQLCutsNothingShort(t *testing.T) {

@@ -112,6 +112,57 @@ func mysqlError(err error) uint64 {
 	return 0
 }
 
+// tryMySQL is try without a [sql.Tx], whose end the usual driver asks for
+// without heeding the context: it waits for a server that has stopped answering
+// as long as the connection stands.
+func (d *DB) tryMySQL(ctx context.Context, f func(context.Context, *Tx) error) error {
+	conn, err := d.begin(ctx)
+	if err != nil {
+		return err
+	}
+	ended := false
+	defer func() {
+		if !ended {
+			// The server rolls back a transaction that has lost its connection.
+			_ = conn.Raw(func(any) error { return driver.ErrBadConn })
+		}
+		_ = conn.Close()
+	}()
+	failed := f(ctx, &Tx{d, conn})
+	end := `COMMIT`
+	if failed != nil {
+		end = `ROLLBACK`
+	}
+	_, err = conn.ExecContext(ctx, end)
+	ended = err == nil
+	if failed != nil {
+		return failed
+	}
+	return err
+}
+
+// begin returns a connection in a transaction.
+func (d *DB) begin(ctx context.Context) (conn *sql.Conn, err error) {
+	for range 3 { // as often as database/sql takes another connection for a broken one
+		if conn, err = d.DB.Conn(ctx); err != nil {
+			return nil, err
+		}
+		if _, err = conn.ExecContext(ctx, `SET TRANSACTION ISOLATION LEVEL READ COMMITTED`); err == nil {
+			_, err = conn.ExecContext(ctx, `START TRANSACTION`)
+		}
+		if err == nil {
+			return conn, nil
+		}
+		// Whether it is in a transaction is not known.
+		_ = conn.Raw(func(any) error { return driver.ErrBadConn })
+		_ = conn.Close()
+		if !errors.Is(err, driver.ErrBadConn) {
+			break
+		}
+	}
+	return nil, err
+}
+
 // lockRow is how a transaction locks a name in MySQL, which has no lock that
 // ends with a transaction but that of a row. Names share the rows of d.Locks.
 func (t *Tx) lockRow(ctx context.Context, name LockName, shared bool) error {

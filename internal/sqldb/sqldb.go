@@ -100,7 +100,11 @@ func (d *DB) Row(ctx context.Context, op, query string, args, dest []any) (found
 	ctx, cancel := d.bound(ctx)
 	defer cancel()
 	err = d.retry(ctx, op, func() error {
-		err := d.DB.QueryRowContext(ctx, query, args...).Scan(dest...)
+		rows, err := d.DB.QueryContext(ctx, query, args...)
+		if err != nil {
+			return err
+		}
+		err = one(rows, dest)
 		found = err == nil
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil
@@ -154,6 +158,24 @@ func (d *DB) statement(query string, args []any) (string, []any, error) {
 
 // errText says what PostgreSQL can't keep, without repeating it.
 var errText = errors.New("PostgreSQL keeps no text with a zero byte or with bytes that are not UTF-8")
+
+// one reads the one row into dest and closes rows. None is [sql.ErrNoRows]. The
+// usual driver of MySQL heeds the context up to Close: nothing may be left to
+// read then, not even the mark of the end.
+func one(rows *sql.Rows, dest []any) error {
+	found := false
+	err := each(rows, func(rows *sql.Rows) error {
+		if found {
+			return nil
+		}
+		found = true
+		return rows.Scan(dest...)
+	})
+	if err == nil && !found {
+		return sql.ErrNoRows
+	}
+	return err
+}
 
 // each calls scan for every row and closes rows.
 func each(rows *sql.Rows, scan func(*sql.Rows) error) error {

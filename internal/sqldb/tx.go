@@ -11,7 +11,13 @@ import (
 // Tx is a transaction under way.
 type Tx struct {
 	db *DB
-	tx *sql.Tx
+	on querier
+}
+
+// querier is a [sql.Tx], or a [sql.Conn] that is in a transaction.
+type querier interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
 // Tx runs f in a transaction.
@@ -29,24 +35,33 @@ func (d *DB) Tx(ctx context.Context, op string, f func(context.Context, *Tx) err
 }
 
 func (d *DB) tx(ctx context.Context, op string, f func(context.Context, *Tx) error) error {
-	var o *sql.TxOptions
-	if d.Postgres || d.MySQL {
-		o = &sql.TxOptions{Isolation: sql.LevelReadCommitted}
+	try := d.try
+	if d.MySQL {
+		try = d.tryMySQL
 	}
 	return d.retry(ctx, op, func() error {
-		tx, err := d.DB.BeginTx(ctx, o)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = tx.Rollback() }() // after Commit it does nothing
-		switch err := f(ctx, &Tx{d, tx}); {
-		case err == ErrUnchanged:
+		err := try(ctx, f)
+		if err == ErrUnchanged {
 			return nil
-		case err != nil:
-			return err
 		}
-		return tx.Commit()
+		return err
 	})
+}
+
+func (d *DB) try(ctx context.Context, f func(context.Context, *Tx) error) error {
+	var o *sql.TxOptions
+	if d.Postgres {
+		o = &sql.TxOptions{Isolation: sql.LevelReadCommitted}
+	}
+	tx, err := d.DB.BeginTx(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // after Commit it does nothing
+	if err := f(ctx, &Tx{d, tx}); err != nil {
+		return err
+	}
+	return tx.Commit()
 }
 
 // Lock waits until no other transaction holds name in a way that excludes this
@@ -65,7 +80,7 @@ func (t *Tx) Lock(ctx context.Context, name LockName, shared bool) error {
 }
 
 func (t *Tx) void(ctx context.Context, query string, args ...any) error {
-	_, err := t.tx.ExecContext(ctx, query, args...)
+	_, err := t.on.ExecContext(ctx, query, args...)
 	return err
 }
 
@@ -86,7 +101,7 @@ func (t *Tx) Exec(ctx context.Context, query string, args ...any) (int64, error)
 	if err != nil {
 		return 0, err
 	}
-	return affected(t.tx.ExecContext(ctx, query, args...))
+	return affected(t.on.ExecContext(ctx, query, args...))
 }
 
 // Insert stores the one row of an INSERT, unless one with the same unique key is
@@ -111,7 +126,11 @@ func (t *Tx) Row(ctx context.Context, query string, args []any, dest ...any) err
 	if err != nil {
 		return err
 	}
-	return t.tx.QueryRowContext(ctx, query, args...).Scan(dest...)
+	rows, err := t.on.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	return one(rows, dest)
 }
 
 // Rows calls scan for every row.
@@ -120,7 +139,7 @@ func (t *Tx) Rows(ctx context.Context, query string, args []any, scan func(*sql.
 	if err != nil {
 		return err
 	}
-	rows, err := t.tx.QueryContext(ctx, query, args...)
+	rows, err := t.on.QueryContext(ctx, query, args...)
 	if err != nil {
 		return err
 	}
