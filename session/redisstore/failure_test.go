@@ -489,9 +489,10 @@ func TestS24_StalePrimaryAndReplica(t *testing.T) {
 	host, port, err := net.SplitHostPort(server.Addr())
 	require.NoError(t, err)
 	replica := ownServer(t, "--replicaof", host, port)
+	// The replica knows of the link before the primary counts on it.
 	require.Eventually(t, func() bool {
-		info, err := replica.Do("INFO", "replication")
-		return err == nil && strings.Contains(info, "master_link_status:up")
+		info, err := server.Do("INFO", "replication")
+		return err == nil && strings.Contains(info, "min_slaves_good_slaves:1")
 	}, 60*time.Second, 20*time.Millisecond)
 	c := redis.NewClient(&redis.Options{Addr: replica.Addr(), ContextTimeoutEnabled: true, MaxRetries: -1})
 	t.Cleanup(func() { _ = c.Close() })

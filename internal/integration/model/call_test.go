@@ -1,6 +1,7 @@
 package model_test
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"time"
@@ -8,14 +9,40 @@ import (
 	"github.com/gatewire/gatewire/session"
 )
 
-// revokeAll is RevokeOthers, or RevokeUser where none is kept.
-func (o *op) revokeAll(userID, keepID string) error {
-	w := o.w
-	from := w.moment
+// revokeAll is RevokeOthers, or RevokeUser where none is kept; with atEpoch, of
+// the sessions of an epoch that is read before.
+func (o *op) revokeAll(userID, keepID string, atEpoch bool) error {
+	w, m := o.w, o.node.m
 	o.reason = session.ReasonPasswordChanged
+	revoke := m.RevokeOthers
+	asked := 0
+	if atEpoch {
+		epoch, err := m.Epoch(o.ctx, userID)
+		o.couldTell(err)
+		if err != nil {
+			return err
+		}
+		asked = w.moment
+		revoke = func(ctx context.Context, userID, keepID string, reason session.Reason) (int, error) {
+			return m.RevokeOthersAt(ctx, userID, keepID, epoch, reason)
+		}
+	}
+	from := w.moment
 	before := len(w.log)
-	n, err := o.node.m.RevokeOthers(o.ctx, userID, keepID, o.reason)
+	n, err := revoke(o.ctx, userID, keepID, o.reason)
 	o.couldTell(err)
+	if errors.Is(err, session.ErrEpoch) {
+		raised := slices.ContainsFunc(w.raise[userID], func(at int) bool { return at > asked })
+		if !raised && !w.forgot(userID) {
+			w.violate("E5", "%v is told that somebody else has ended the sessions, and nobody has", o)
+		}
+		for _, e := range w.log[before:] {
+			if w.lives[e.ID].by == o {
+				w.violate("E5", "%v is told that it was too late, and has ended s%d", o, w.lives[e.ID].n)
+			}
+		}
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -39,8 +66,8 @@ func (o *op) revokeAll(userID, keepID string) error {
 	return nil
 }
 
-func (w *world) startRevokeUser(nd *node, userID string) {
-	w.begin(&op{name: "revoke user", node: nd}, func(o *op) { _ = o.revokeAll(userID, "") })
+func (w *world) startRevokeUser(nd *node, userID string, atEpoch bool) {
+	w.begin(&op{name: "revoke user", node: nd}, func(o *op) { _ = o.revokeAll(userID, "", atEpoch) })
 }
 
 func (w *world) startRevoke(nd *node, userID string, l *life) {

@@ -17,11 +17,12 @@ import (
 // which exactly one moves at a time, from one call of the store to the next.
 type world struct {
 	*ledger
-	t      *rapid.T
-	raw    session.Store
-	strict bool // the store's answers are compared with the ledger's
-	loud   bool
-	found  func(what string) // what a violation is told to; nil: it fails the test
+	t         *rapid.T
+	raw       session.Store
+	strict    bool // the store's answers are compared with the ledger's
+	loud      bool
+	disagreed bool              // a clock has been wrong
+	found     func(what string) // what a violation is told to; nil: it fails the test
 
 	clock     clock
 	nodes     []*node
@@ -260,7 +261,7 @@ func simulate(t *rapid.T, raw session.Store, fake, strict bool, found func(strin
 			t.Fatal(err)
 		}
 		defer nd.m.Close()
-		nd.skew = skews.Draw(t, "skew")
+		w.setSkew(nd)
 		w.nodes = append(w.nodes, nd)
 		w.followers = append(w.followers, &follower{node: nd})
 	}
@@ -312,6 +313,11 @@ var (
 	fullMenu = rapid.SampledFrom([]string{"step", "step", "step", "step", "step", "step", "step", "step", "wait"})
 )
 
+func (w *world) setSkew(nd *node) {
+	nd.skew = skews.Draw(w.t, "skew")
+	w.disagreed = w.disagreed || nd.skew != 0
+}
+
 // do is one step of the world.
 func (w *world) do() {
 	menu := busyMenu
@@ -337,7 +343,7 @@ func (w *world) do() {
 	case "clock":
 		nd := w.nodes[rapid.IntRange(0, len(w.nodes)-1).Draw(w.t, "node")]
 		if nd.busy == 0 {
-			nd.skew = skews.Draw(w.t, "skew")
+			w.setSkew(nd)
 			w.note("the clock of node %d is wrong by %v", nd.n, nd.skew)
 		}
 	}
