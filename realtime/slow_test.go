@@ -126,6 +126,24 @@ func TestR9_SlowConsumers(t *testing.T) {
 			require.Len(t, r.Publications, 1)
 		})
 	})
+	t.Run("R9 Latest: who comes and goes doesn't take the newest's place", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := &world{}
+			s := inBubble(t, w, w, small)
+			slow, resume := s.stall("board:x")
+			require.NoError(t, s.Publish(t.Context(), "board:x", big(1)))
+			synctest.Wait()
+			require.NoError(t, s.Publish(t.Context(), "board:x", big(2)))
+			synctest.Wait()
+			other := s.join("bob/s2")
+			other.subscribe("board:x", "")
+			other.call(`"unsubscribe":{"channel":"board:x"}`)
+			synctest.Wait()
+			resume()
+			for !strings.Contains(slow.pushOf(`"pub"`), `"n":2`) {
+			}
+		})
+	})
 	t.Run("R9 a socket that takes nothing at all", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := &world{}

@@ -177,7 +177,7 @@ func (c *conn) recover(ctx context.Context, s *subscription, p *subscribeParams,
 	keep := Keep{Size: kept.HistorySize, TTL: kept.HistoryTTL}
 	f := ReadFilter{Keep: keep}
 	switch {
-	case p.Recover && kept.Overflow == Latest:
+	case kept.Overflow == Latest:
 		f.Limit, f.Reverse = 1, true
 	case p.Recover:
 		f.Since = &Position{Offset: p.Offset, Epoch: p.Epoch}
@@ -190,16 +190,16 @@ func (c *conn) recover(ctx context.Context, s *subscription, p *subscribeParams,
 	result.Recoverable, result.Positioned = true, true
 	result.Epoch, result.Offset = top.Epoch, top.Offset
 	switch {
-	case !p.Recover:
 	case kept.Overflow == Latest:
-		// The newest is the whole truth. One the client has needs no repeating;
-		// one that has expired can't be told.
-		switch has := p.Epoch == top.Epoch && p.Offset == top.Offset; {
-		case has || top.Offset == 0 && p.fromStart():
+		// The newest is the whole truth, for newcomers too. One the client has
+		// needs no repeating; one that has expired can't be told.
+		switch has := p.Epoch == top.Epoch && p.Offset == top.Offset || top.Offset == 0 && p.fromStart(); {
+		case p.Recover && has:
 			result.Recovered = true
 		case len(pubs) > 0 && publications(pubs).size() <= p.room:
-			result.Recovered, result.Publications = true, pubs
+			result.Recovered, result.Publications = p.Recover, pubs
 		}
+	case !p.Recover:
 	case c.complete(pubs, top, p):
 		result.Recovered, result.Publications = true, pubs
 		// The client counts on from where it was, publication by publication.
