@@ -12,9 +12,8 @@ import (
 	"unicode/utf8"
 )
 
-// Board is a channel whose every publication is an object of the latest values
-// by key, as a dashboard shows them: whoever has the newest has everything. Its
-// methods may be called concurrently.
+// Board publishes the latest values by key, all in one object, as a dashboard
+// shows them. Its methods may be called concurrently.
 type Board struct {
 	hub     *Hub
 	channel string
@@ -28,15 +27,11 @@ type Board struct {
 	size   int
 }
 
-// NewBoard makes an empty board that publishes to a channel at most once every
-// interval, and only when a value has changed (and after half the channel's
-// HistoryTTL, so that it is kept). The channel must keep a history and have
-// Overflow Latest: who subscribes, comes back or is slow then gets the newest
-// publication, if its [Rule] grants Recover.
-//
-// A board is whole in itself: write it on one node, and read it on all. Of two
-// boards on one channel each overwrites what the other published. It ends with
-// [Board.Close] or the hub; what it published last stays.
+// NewBoard makes an empty board. It publishes when a value has changed, at most
+// once every interval, and again after half the channel's HistoryTTL. The channel
+// must keep a history and have Overflow Latest: who subscribes, comes back or is
+// slow gets the newest, if the [Rule] grants Recover. Write it on one node and
+// read it on all: of two boards on one channel each overwrites the other.
 func (h *Hub) NewBoard(channel string, every time.Duration) (*Board, error) {
 	kept, _ := longest(h.o.Channels, channel)
 	if _, ok := longest(h.rules, channel); !ok {
@@ -57,9 +52,8 @@ func (h *Hub) NewBoard(channel string, every time.Duration) (*Board, error) {
 	return b, nil
 }
 
-// Set gives a key a value, which is made JSON. An error says that it can't be,
-// or that the board would be larger than a quarter of [Options.MaxQueue]; the
-// key then keeps its value.
+// Set gives a key a value, which is made JSON. After an error, as when the board
+// would be larger than a quarter of [Options.MaxQueue], the key is as it was.
 func (b *Board) Set(key string, value any) error {
 	if !utf8.ValidString(key) {
 		return errors.New("realtime: board: a key is not valid UTF-8")
@@ -100,7 +94,7 @@ func (b *Board) Delete(key string) {
 	}
 }
 
-// Close ends the board. What has not been published by then is not.
+// Close ends the board, as the hub's Close does. What it published last stays.
 func (b *Board) Close() { b.stop() }
 
 func entrySize(key string, value json.RawMessage) int { return len(quote(key)) + len(value) + 2 }

@@ -54,9 +54,7 @@ func (h *Hub) SendSession(ctx context.Context, sessionID string, data json.RawMe
 	return h.sendTo(ctx, recipients{Session: sessionID}, data)
 }
 
-// SendConns sends data to the connections with these ids ([Conn.ID]), as
-// SendUser does. For connections of this hub that are sent to often, make a
-// [Group].
+// SendConns sends data to the connections with these ids, as SendUser does.
 func (h *Hub) SendConns(ctx context.Context, ids []string, data json.RawMessage) error {
 	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
 	var errs []error

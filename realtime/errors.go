@@ -1,9 +1,6 @@
 package realtime
 
-import (
-	"errors"
-	"fmt"
-)
+import "fmt"
 
 // Error is an error a client is told of: by a [Rule] or a handler that wants to
 // say more than "denied". It is sent as it is, so it must hold nothing internal.
@@ -14,12 +11,6 @@ type Error struct {
 }
 
 func (e *Error) Error() string { return fmt.Sprintf("realtime: %d: %s", e.Code, e.Message) }
-
-// Errors of [Conn.Send] and [Group].
-var (
-	ErrClosed    = errors.New("realtime: closed")     // the connection or the hub
-	ErrQueueFull = errors.New("realtime: queue full") // and the connection closed with 3008
-)
 
 // Errors of commands.
 var (

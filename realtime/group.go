@@ -10,23 +10,20 @@ import (
 
 // GroupOptions of a [Group].
 type GroupOptions struct {
-	// Overflow is what happens to a reader that is too slow. Defaults to Close.
-	// With DropOldest, which needs State, what waits is dropped and the state
-	// sent instead; with Latest only the newest messages wait.
+	// Overflow is as in a [Channel]. DropOldest sends State in place of what it
+	// drops.
 	Overflow Overflow
 
-	// State is all that a connection must know: it is sent to one that is added
-	// or has lost messages, before those sent after State was called. Messages
-	// sent while State runs follow even if it holds them already. Defaults to
-	// nil: a connection begins with the next message.
+	// State is all a connection must know, and is sent to one that was added or
+	// has lost messages, before those sent after it is called; what is sent
+	// while it runs may be in it already. Defaults to nil: nothing.
 	State func(c *Conn) json.RawMessage
 }
 
 // Group is a set of connections of this hub that are sent the same messages, as
-// a room of a game. Connections that end leave it by themselves. A message is
-// encoded once for all, and messages that wait go out together, as in channels.
-// A group that isn't used any more need not be closed. Its methods may be called
-// concurrently.
+// in a game. Connections leave it when they end; it need not be closed. Messages
+// are encoded once for all and go out together, as in channels. Its methods may
+// be called concurrently.
 type Group struct {
 	hub   *Hub
 	o     GroupOptions
@@ -50,8 +47,8 @@ func (h *Hub) NewGroup(o *GroupOptions) (*Group, error) {
 	return g, nil
 }
 
-// Add puts a connection into the group; one that is in it stays. [ErrClosed]
-// says that the connection is over.
+// Add puts a connection into the group, unless it is in it. The only error is
+// [ErrClosed].
 func (g *Group) Add(c *Conn) error {
 	s := &subscription{conn: c.c, group: g, overflow: g.o.Overflow, topic: &g.topic}
 	if g.o.State != nil {
@@ -119,9 +116,9 @@ func (g *Group) Len() int {
 	return len(g.topic.subs)
 }
 
-// Send sends data, which must be JSON, to every connection in the group, as
-// [Conn.Send] does. It waits while they can't be served as fast as it is called,
-// but with Latest never; ctx bounds that.
+// Send sends data to every connection in the group, as [Conn.Send]. It waits
+// while they can't be served as fast as it is called, with Latest never; ctx
+// bounds that.
 func (g *Group) Send(ctx context.Context, data json.RawMessage) error {
 	data, err := g.hub.sendable(data)
 	if err != nil {
@@ -214,11 +211,10 @@ func (g *Group) catchUp(s *subscription) {
 	}
 }
 
-// Tick calls f every interval until ctx ends or the hub is closed, and sends
-// what it returns to the group; nil is nothing to send. Ticks are counted from
-// Tick's call, the first interval's end being 1, and don't drift: one that
-// can't be had within half an interval is left out, and its number with it. It
-// returns why it ended: ctx's error, [ErrClosed], or what Send says of data.
+// Tick calls f every interval and sends the group what it returns, unless nil,
+// until ctx ends, the hub is closed or Send fails, and returns that error. Ticks
+// don't drift: number n is n intervals after the call. One that would be late by
+// more than half an interval is left out.
 func (g *Group) Tick(ctx context.Context, every time.Duration, f func(tick uint64) json.RawMessage) error {
 	if every <= 0 {
 		return errors.New("realtime: Tick needs an interval")

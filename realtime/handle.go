@@ -9,26 +9,25 @@ import (
 	"strings"
 )
 
-// Conn is one connection as handlers see it: the same pointer in every call.
-// Its methods may be called concurrently, and after the connection has ended.
+// Conn is one connection, the same pointer in every handler. Its methods may be
+// called concurrently, and after it has ended.
 type Conn struct{ c *conn }
 
 // ID is the connection's own, new for each.
 func (c *Conn) ID() string { return c.c.id }
 
-// Identity is who is connected, as of now: a refreshed token may bring other
-// grants, never another user or session.
+// Identity is who is connected. A refreshed token may bring other grants, never
+// another user or session.
 func (c *Conn) Identity() Identity {
 	c.c.mu.Lock()
 	defer c.c.mu.Unlock()
 	return c.c.who
 }
 
-// Send sends data, which must be JSON, as a message outside any channel. It is
-// queued and never waits. [ErrClosed] says that the connection is over;
-// [ErrQueueFull] that it now is (3008), as [Options.MaxQueue] bytes wait for its
-// reader. What a handler sends arrives before its answer, but what is sent
-// before connect is answered after that.
+// Send sends data, which must be JSON, as a message outside any channel, and
+// never waits: [ErrClosed] says that the connection is over, [ErrQueueFull] that
+// it now is. What a handler sends arrives before its answer, but nothing before
+// the connect reply.
 func (c *Conn) Send(data json.RawMessage) error {
 	data, err := c.c.hub.sendable(data)
 	if err != nil {
@@ -38,8 +37,8 @@ func (c *Conn) Send(data json.RawMessage) error {
 }
 
 // Close closes the connection: after codes 4000–4499 SDKs come back, after
-// 4500–4999 they don't. Others are the hub's own and an error. The reason is
-// plain text that the client is shown, at most 123 bytes.
+// 4500–4999 not; others are an error. The reason is plain text for the client,
+// at most 123 bytes.
 func (c *Conn) Close(code int, reason string) error {
 	if code < 4000 || code > 4999 {
 		return fmt.Errorf("realtime: close code %d: a host's own are 4000 to 4999", code)
@@ -78,19 +77,17 @@ func (c *conn) message(frames []byte) error {
 	}
 }
 
-// RPCFunc answers an rpc command. data is the client's JSON, or nil; so may
-// the answer be. ctx ends with the connection and after
-// [Options.CommandTimeout]. An [*Error] is sent as it is; any other error is
-// logged and told as 100, temporary.
+// RPCFunc answers an rpc command. data is the client's JSON, or nil; so may the
+// answer be. ctx ends with the connection and after [Options.CommandTimeout]. An
+// [*Error] is sent as it is; any other is logged and told as 100, temporary.
 type RPCFunc func(ctx context.Context, c *Conn, data json.RawMessage) (json.RawMessage, error)
 
-// MessageFunc takes what a client sends with the send command, which has no
-// answer. data is the client's JSON, or nil. ctx ends as with [RPCFunc].
+// MessageFunc takes a send command, which has no answer.
 type MessageFunc func(ctx context.Context, c *Conn, data json.RawMessage)
 
-// Reply makes an [RPCFunc] of a function with types of its own. Data that
-// doesn't fit In, as a member it hasn't, is refused with 107 and what is wrong;
-// data that isn't there is In's zero value.
+// Reply makes an [RPCFunc] of a typed function. Data that doesn't fit In, as a
+// member it doesn't have, is refused with 107 and what is wrong; no data is In's
+// zero value.
 func Reply[In, Out any](f func(ctx context.Context, c *Conn, in In) (Out, error)) RPCFunc {
 	return func(ctx context.Context, c *Conn, data json.RawMessage) (json.RawMessage, error) {
 		var in In
@@ -105,8 +102,8 @@ func Reply[In, Out any](f func(ctx context.Context, c *Conn, in In) (Out, error)
 	}
 }
 
-// Receive makes a [MessageFunc] of a function with a type of its own. Who sends
-// what doesn't fit it is closed with 3501 and what is wrong.
+// Receive makes a [MessageFunc] of a typed function. Data that doesn't fit closes
+// the connection with 3501 and what is wrong.
 func Receive[In any](f func(ctx context.Context, c *Conn, in In)) MessageFunc {
 	return func(ctx context.Context, c *Conn, data json.RawMessage) {
 		var in In
@@ -118,10 +115,9 @@ func Receive[In any](f func(ctx context.Context, c *Conn, in In)) MessageFunc {
 	}
 }
 
-// Dispatch makes one [MessageFunc] of several: messages are
-// {"type":"move","data":{…}}, and the handler of their type takes their data.
-// The one under "" takes the data of all other types; without it, who sends
-// one is closed with 3501.
+// Dispatch makes one [MessageFunc] of several, for messages like
+// {"type":"move","data":{…}}: the handler of the type takes the data. The one
+// under "" takes other types; without it they close with 3501.
 func Dispatch(handlers map[string]MessageFunc) MessageFunc {
 	byType := make(map[string]MessageFunc, len(handlers))
 	for name, f := range handlers {

@@ -9,25 +9,13 @@ import (
 )
 
 // Metrics takes what a monitoring system counts. Its methods are called
-// concurrently and must return at once. Nothing is called for a single delivery.
+// concurrently, but none for a single delivery, and must return at once.
 type Metrics interface {
-	// Gauges is what there is now, told every second.
-	Gauges(connections, subscriptions, queueBytes int)
-
-	// Delivered adds messages of channels and groups, times who got them.
-	Delivered(messages int)
-
-	// Gap adds one reader that was too slow and lost messages of a channel or
-	// group. What Latest leaves out is no loss.
-	Gap()
-
-	// Closed adds one ended connection, with the code of its close; 1006 is none.
-	Closed(code int)
-
-	// Revoked is the time from a session's end to the close of a connection. It
-	// is exact for what was pushed, and the most it can have been for what was
-	// found by asking.
-	Revoked(latency time.Duration)
+	Gauges(connections, subscriptions, queueBytes int) // what there is, every second
+	Delivered(messages int)                            // of channels and groups, times who got them
+	Gap()                                              // a reader lost messages of one; what Latest leaves out is no loss
+	Closed(code int)                                   // a connection ended; 1006 is without a close, 0 one of too many codes
+	Revoked(latency time.Duration)                     // from a session's end, as pushed or else since it was last asked for, to a connection's close
 }
 
 // counts is what a hub counts for itself.

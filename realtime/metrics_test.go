@@ -90,8 +90,8 @@ func TestMetrics(t *testing.T) {
 			require.Equal(t, 5, snap.Sessions)
 			require.Equal(t, 2, snap.Channels)
 			require.Equal(t, 11, snap.Subscriptions)
-			require.EqualValues(t, 50, snap.Messages)
-			require.Equal(t, []realtime.ChannelSize{{Channel: "plain:x", Subscribers: 10}}, snap.Largest)
+			require.EqualValues(t, 50, snap.Delivered)
+			require.Equal(t, "[{plain:x 10}]", fmt.Sprint(snap.Largest))
 			require.Empty(t, snap.Slowest)
 			require.Empty(t, snap.Closes)
 
@@ -276,7 +276,7 @@ func TestSnapshotOfMany(t *testing.T) {
 	}
 	snap := s.Snapshot(3)
 	require.Equal(t, 30, snap.Connections)
-	require.Equal(t, []realtime.ChannelSize{{"plain:0", 30}, {"plain:1", 25}, {"plain:2", 20}}, snap.Largest)
+	require.Equal(t, "[{plain:0 30} {plain:1 25} {plain:2 20}]", fmt.Sprint(snap.Largest))
 	require.Equal(t, 7, snap.Channels)
 	require.Len(t, s.Snapshot(100).Largest, 7)
 	require.Empty(t, s.Snapshot(-1).Largest)

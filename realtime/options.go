@@ -25,22 +25,21 @@ type Options struct {
 	Subscribe func(who Identity) []string
 
 	// OnConnect is asked about a connection whose session lives. Its data, JSON
-	// or nil, goes into the connect reply. An [*Error] is the reply instead, and
-	// any other error one of 100, temporary; both close the connection (3507, or
-	// 3004 when temporary).
+	// or nil, is in the connect reply. An error refuses as that of an [RPCFunc],
+	// and closes with 3507, or 3004 if it is temporary.
 	OnConnect func(ctx context.Context, c *Conn) (data json.RawMessage, err error)
 
 	// RPC are the methods clients may call: see [Reply].
 	RPC map[string]RPCFunc
 
-	// OnMessage takes what clients send with the send command: see [Receive] and
-	// [Dispatch]. Without it such messages are ignored.
+	// OnMessage takes send commands: see [Receive] and [Dispatch]. Without it they
+	// are ignored.
 	OnMessage MessageFunc
 
-	// OnClose is told once of every connection that OnConnect has let in,
-	// whatever ends it: with the code and reason of the close, or 1006 when
-	// there was none. OnConnect, OnMessage and RPC are called one after another
-	// for one connection, and OnClose after them. [Hub.Close] waits for it.
+	// OnClose is told once of every connection OnConnect has let in, whatever
+	// ends it; code 1006 is without a close. Of one connection OnConnect,
+	// OnMessage and RPC run one after another, OnClose last. [Hub.Close] waits
+	// for it.
 	OnClose func(c *Conn, code int, reason string)
 
 	// Info is shown to others in presence, join and leave, and with each
@@ -55,12 +54,11 @@ type Options struct {
 	// History and presence are there when it is a [History] and a [Presence].
 	Broker Broker
 
-	// Logger takes what operators should know; of what clients can cause, a line
+	// Logger takes what operators should know: of what clients can cause, a line
 	// a second of each kind. Defaults to slog.Default().
 	Logger *slog.Logger
 
-	// Metrics takes what a monitoring system counts. Defaults to nil: nothing.
-	Metrics Metrics
+	Metrics Metrics // defaults to nil: none
 
 	// Limits. A negative value lifts one that says so.
 

@@ -7,43 +7,45 @@ import (
 	"time"
 )
 
-// Snapshot is what a hub holds at a moment, for people who look after it.
-// Numbers are of this hub alone.
+// Snapshot is what one hub holds, for people who look after it.
 type Snapshot struct {
-	Connections   int // sockets, those that haven't said connect included
-	Users         int
-	Sessions      int
-	Channels      int // with subscribers
-	Subscriptions int // of connections to channels
-	QueueBytes    int // waiting for all readers
+	Connections     int // sockets, those that haven't said connect included
+	Users, Sessions int
+	Channels        int // with subscribers
+	Subscriptions   int // of connections to channels
+	QueueBytes      int // waiting for all readers
 
-	// Since the hub was made:
-	Messages uint64         // of channels and groups, times who got them
-	Gaps     uint64         // readers that lost messages, each time
-	Closes   map[int]uint64 // ended connections by code, as [Metrics] counts them
+	// Since the hub was made, as [Metrics] counts them.
+	Delivered, Gaps uint64
+	Closes          map[int]uint64 // by code
 
-	Largest []ChannelSize  // channels with the most subscribers
-	Slowest []ReaderStatus // readers for whom the most bytes wait
+	Largest []struct { // channels with the most subscribers
+		Channel     string
+		Subscribers int
+	}
+	Slowest []struct { // readers for whom the most bytes wait
+		Conn, User string
+		Bytes      int
+		Stalled    time.Duration // since it last took anything
+	}
 }
 
-// ChannelSize is a channel's number of subscribers.
-type ChannelSize struct {
-	Channel     string
-	Subscribers int
-}
-
-// ReaderStatus is what waits for a connection's reader.
-type ReaderStatus struct {
-	Conn, User string
-	Bytes      int
-	Stalled    time.Duration // since it last took anything
-}
-
-// Snapshot looks at everything, and lists at most top channels and readers. With
-// 10,000 connections it takes some milliseconds and holds up nobody.
+// Snapshot takes one that lists at most top channels and readers. Of 10,000
+// connections it takes some milliseconds.
 func (h *Hub) Snapshot(top int) Snapshot {
+	type (
+		size = struct {
+			Channel     string
+			Subscribers int
+		}
+		reader = struct {
+			Conn, User string
+			Bytes      int
+			Stalled    time.Duration
+		}
+	)
 	now := time.Now()
-	s := Snapshot{Messages: h.counts.messages.Load(), Gaps: h.counts.gaps.Load()}
+	s := Snapshot{Delivered: h.counts.messages.Load(), Gaps: h.counts.gaps.Load()}
 	h.counts.mu.Lock()
 	s.Closes = maps.Clone(h.counts.closes)
 	h.counts.mu.Unlock()
@@ -53,18 +55,18 @@ func (h *Hub) Snapshot(top int) Snapshot {
 	h.mu.Unlock()
 	all := h.everyone()
 	s.Connections = len(all)
-	slowest := leaders[ReaderStatus]{top: top, less: func(a, b ReaderStatus) int { return cmp.Compare(b.Bytes, a.Bytes) }}
+	slowest := leaders[reader]{top: top, less: func(a, b reader) int { return cmp.Compare(b.Bytes, a.Bytes) }}
 	for _, c := range all {
 		bytes, stalled := c.wire.waiting(now)
 		if bytes == 0 {
 			continue
 		}
 		s.QueueBytes += bytes
-		slowest.add(ReaderStatus{Conn: c.id, User: c.user(), Bytes: bytes, Stalled: stalled})
+		slowest.add(reader{Conn: c.id, User: c.user(), Bytes: bytes, Stalled: stalled})
 	}
 	s.Slowest = slowest.list
 
-	largest := leaders[ChannelSize]{top: top, less: func(a, b ChannelSize) int {
+	largest := leaders[size]{top: top, less: func(a, b size) int {
 		return cmp.Or(cmp.Compare(b.Subscribers, a.Subscribers), cmp.Compare(a.Channel, b.Channel))
 	}}
 	for i := range h.topics {
@@ -73,7 +75,7 @@ func (h *Hub) Snapshot(top int) Snapshot {
 		for name, t := range sh.m {
 			s.Channels++
 			s.Subscriptions += t.refs
-			largest.add(ChannelSize{name, t.refs})
+			largest.add(size{name, t.refs})
 		}
 		sh.mu.Unlock()
 	}
