@@ -53,10 +53,10 @@ type Hub struct {
 	places   map[string]int      // sockets by address, until they are really closed
 }
 
-// New makes a hub for the site at origin, as "https://app.example". It starts
-// the goroutines that watch the sessions; [Hub.Close] ends them. It asks
-// nothing of sessions or broker yet: while they can't be reached, clients are
-// told to come back.
+// New makes a hub for the site at origin, as "https://app.example". Nil rules
+// are no channels. It starts the goroutines that watch the sessions, until
+// [Hub.Close]. While sessions or broker can't be reached, clients are told to
+// come back.
 func New(origin string, a Authenticator, s Sessions, rules Rules, o *Options) (*Hub, error) {
 	h := &Hub{
 		auth: a, sessions: s, node: randomID(),

@@ -55,8 +55,9 @@ const (
 	// [Options.Subscribe].
 	DropOldest
 
-	// Latest keeps only the newest message of this channel waiting. For channels
-	// whose every message is the whole truth, as a score board.
+	// Latest keeps only the newest message waiting, and sends it to who
+	// subscribes. For channels whose every message is the whole truth, as a
+	// score board.
 	Latest
 )
 
