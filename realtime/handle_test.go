@@ -335,6 +335,24 @@ func TestConn(t *testing.T) {
 			require.Equal(t, 3008, slow.code())
 		})
 	})
+	t.Run("R9 what waits for the connect reply is bounded, too", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			var err error
+			s, _ := managed(t, func(o *realtime.Options) {
+				o.MaxQueue = 256 << 10
+				o.OnConnect = func(_ context.Context, c *realtime.Conn) (json.RawMessage, error) {
+					for n := 0; err == nil && n < 100; n++ {
+						err = c.Send(kilobytes(8))
+					}
+					return nil, nil
+				}
+			})
+			c := s.dial(header{cookie: "ann/s1"})
+			c.write(`{"id":1,"connect":{}}`)
+			require.Equal(t, 3008, c.code())
+			require.ErrorIs(t, err, realtime.ErrQueueFull)
+		})
+	})
 	t.Run("after the end: ErrClosed", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s, b := managed(t, nil)

@@ -30,6 +30,7 @@ type subscription struct {
 	topic     *topic // nil before enter
 	grant     Grant
 	position  bool // offsets are followed, and a gap is told
+	partial   bool // more was missed than one reply holds
 	offset    uint64
 	epoch     string
 	early     []*round // what came while joining
@@ -138,6 +139,12 @@ func (s *subscription) activate(reply func()) bool {
 		return false
 	}
 	reply()
+	if s.partial { // the client has some of what it missed, and comes back for the rest
+		s.phase, s.early = over, nil
+		s.mu.Unlock()
+		s.conn.kick(s, unsubscribeGap)
+		return true
+	}
 	s.phase = live
 	res := s.pushEarly()
 	s.mu.Unlock()
