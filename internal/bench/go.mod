@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/alexedwards/scs/v2 v2.9.0
+	github.com/coder/websocket v1.8.15
 	github.com/gatewire/gatewire v0.0.0-00010101000000-000000000000
 	github.com/gatewire/gatewire/session/redisstore v0.0.0-00010101000000-000000000000
 	github.com/gorilla/sessions v1.4.0
