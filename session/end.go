@@ -263,7 +263,9 @@ func (m *Manager[D]) reap(ctx context.Context) {
 		case <-tick.C:
 		}
 		for {
+			start := time.Now()
 			ended, err := m.store.Reap(ctx, m.now(), reapBatch)
+			took := time.Since(start)
 			m.ended(ctx, ended)
 			if err != nil && ctx.Err() == nil {
 				m.config.logger.Warn("session: expired sessions could not be removed", "error", err)
@@ -271,11 +273,23 @@ func (m *Manager[D]) reap(ctx context.Context) {
 			if err != nil || len(ended) < reapBatch {
 				break
 			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(reapRest * took):
+			}
 		}
 	}
 }
 
-const reapBatch = 500
+const (
+	// reapBatch is how many sessions one call of the store removes: as long as
+	// that takes, whoever ends a session may have to wait.
+	reapBatch = 50
+	// reapRest is how many times as long as a batch took the store is left alone
+	// before the next, so that whoever has much to remove is not noticed.
+	reapRest = 2
+)
 
 // hooks is the list of OnEnd functions.
 type hooks struct {
