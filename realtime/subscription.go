@@ -109,7 +109,7 @@ func (r *round) after(offset uint64, joins bool) []byte {
 // lose ends a subscription that has missed something, and tells the client so
 // that it subscribes again and recovers. s.mu is held.
 func (s *subscription) lose() {
-	if s.phase == over || s.phase == behind {
+	if s.phase == over {
 		return
 	}
 	s.conn.hub.lost()
