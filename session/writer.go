@@ -138,10 +138,17 @@ type flusher struct{ to *writer }
 func (f flusher) Flush() { _ = f.FlushError() }
 
 func (f flusher) FlushError() error {
+	out := http.NewResponseController(f.to.ResponseWriter)
 	if err := f.to.begin(http.StatusOK, false); err != nil {
+		if f.to.answered != nil {
+			// Whoever streams may go on for hours, and Flush tells them nothing:
+			// the client is not to wait so long for the error answer.
+			replaceAll(f.to.Header(), f.to.answered)
+			_ = out.Flush()
+		}
 		return errWithheld
 	}
-	return http.NewResponseController(f.to.ResponseWriter).Flush()
+	return out.Flush()
 }
 
 type hijacker struct{ to *writer }
