@@ -320,6 +320,19 @@ func TestS15_WriteAfterHeaders(t *testing.T) {
 			}), session.ErrHeadersSent)
 		})
 	})
+	t.Run("S15 a change that makes another, whenever it is run", func(t *testing.T) {
+		newBrowser(m).do(func(w http.ResponseWriter, r *http.Request) {
+			runs := 0
+			err := m.Update(r.Context(), func(*data) error {
+				if runs++; runs == 10000 {
+					return errors.New("for ever")
+				}
+				return m.Update(r.Context(), increment)
+			})
+			require.ErrorContains(t, err, "itself")
+			require.Equal(t, http.StatusInternalServerError, session.StatusOf(err))
+		})
+	})
 	t.Run("S15 after a panic", func(t *testing.T) {
 		var kept *http.Request
 		require.Panics(t, func() {
