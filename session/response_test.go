@@ -391,6 +391,18 @@ func TestS16_Panic(t *testing.T) {
 		require.NoError(t, err)
 		require.Empty(t, list, "nobody has the token")
 	})
+	t.Run("S16 recovered inside, it is an answer", func(t *testing.T) {
+		b := newBrowser(m)
+		b.login(t, "u4")
+		resp := b.do(recovered(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			require.NoError(t, m.Update(r.Context(), increment))
+			panic("after a change")
+		})).ServeHTTP)
+		require.Equal(t, http.StatusBadGateway, resp.StatusCode)
+		s, err := b.who()
+		require.NoError(t, err)
+		require.Equal(t, 1, s.Data().N)
+	})
 	require.Panics(t, func() {
 		b.do(func(_ http.ResponseWriter, r *http.Request) {
 			_ = m.Update(r.Context(), func(*data) error { panic("in the change") })

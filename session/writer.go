@@ -32,8 +32,9 @@ type writer struct {
 	answered http.Header // of the error answer, once it is written
 }
 
-// wrap returns w as an http.ResponseWriter with the optional interfaces its
-// underlying one has. ReadFrom, WriteString and CloseNotify work on any.
+// wrap returns w as an http.ResponseWriter that is an http.Flusher and an
+// http.Hijacker where its underlying one is. ReadFrom, WriteString and
+// CloseNotify work on any.
 func (w *writer) wrap() http.ResponseWriter {
 	_, canFlush := find[http.Flusher](w.ResponseWriter)
 	_, canFlushError := find[interface{ FlushError() error }](w.ResponseWriter)
