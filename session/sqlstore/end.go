@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -170,8 +171,10 @@ func (s *Store) end(ctx context.Context, tx *sqldb.Tx, seq int64, statement stri
 		seq int64
 	}
 	var list []numbered
+	var logged int64
 	if s.queries.ending.logged != "" {
-		if n, err := tx.Exec(ctx, statement, args...); err != nil || n == 0 {
+		var err error
+		if logged, err = tx.Exec(ctx, statement, args...); err != nil || logged == 0 {
 			return nil, err
 		}
 		statement, args = s.queries.ending.logged, []any{seq}
@@ -189,6 +192,9 @@ func (s *Store) end(ctx context.Context, tx *sqldb.Tx, seq int64, statement stri
 	})
 	if err != nil || len(list) == 0 {
 		return nil, err
+	}
+	if logged > 0 && logged != int64(len(list)) { // by a sql_select_limit that Migrate has not seen
+		return nil, fmt.Errorf("%d sessions were logged and %d are read", logged, len(list))
 	}
 	if s.queries.ending.remove != "" {
 		if _, err := tx.Exec(ctx, s.queries.ending.remove, seq); err != nil {
