@@ -390,6 +390,7 @@ func TestConn(t *testing.T) {
 			c := s.dial(header{cookie: "ann/s1"})
 			c.write(`{"id":1,"connect":{}}`)
 			require.Equal(t, 3008, c.code())
+			synctest.Wait()
 			require.ErrorIs(t, err, realtime.ErrQueueFull)
 		})
 	})
