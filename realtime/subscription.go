@@ -12,6 +12,7 @@ type phase uint8
 const (
 	joining phase = iota // what is published is kept for later
 	live
+	asking // live, but the grant has expired: what is published is kept until the rule has answered
 	over
 )
 
@@ -43,11 +44,10 @@ func (s *subscription) deliver(r *round) {
 	s.mu.Lock()
 	res := sentOK
 	switch s.phase {
-	case joining:
+	case joining, asking:
 		s.early = append(s.early, r)
 		if s.earlySize += len(r.all); s.earlySize > s.conn.hub.o.MaxQueue {
-			s.phase = over // subscribe finds it so and asks the client to try again
-			s.early = nil
+			s.lose() // subscribe finds it so and asks the client to try again
 		}
 	case live:
 		res = s.push(r)
@@ -106,7 +106,7 @@ func (s *subscription) lose() {
 	if s.phase == over {
 		return
 	}
-	joined := s.phase == live
+	joined := s.phase != joining
 	s.phase = over
 	s.early = nil
 	if joined { // one that is joining finds out by itself
@@ -129,19 +129,26 @@ func (s *subscription) activate(reply func()) bool {
 	}
 	reply()
 	s.phase = live
-	early := s.early
-	s.early = nil
-	res := sentOK
-	for _, r := range early {
-		if s.phase == live && res == sentOK {
-			res = s.push(r)
-		}
-	}
+	s.conn.renewBy(s.grant.Expires)
+	res := s.pushEarly()
 	s.mu.Unlock()
 	if res == sentFull {
 		s.conn.disconnect(closeSlow)
 	}
 	return true
+}
+
+// pushEarly sends what was kept. s.mu is held and s is live. sentFull is as of
+// push.
+func (s *subscription) pushEarly() (res sent) {
+	early := s.early
+	s.early, s.earlySize = nil, 0
+	for _, r := range early {
+		if s.phase == live && res == sentOK {
+			res = s.push(r)
+		}
+	}
+	return res
 }
 
 // end stops what a subscription sends, and says whether others see it.
