@@ -356,42 +356,41 @@ func (c *Client) take(line []byte) error {
 		}
 		return nil
 	}
-	var r reply
-	if err := json.Unmarshal(line, &r); err != nil {
+	var m struct {
+		ID   uint32
+		Push *struct {
+			Channel     string
+			Pub         *realtime.Publication
+			Join, Leave *struct{ Info realtime.ClientInfo }
+			Unsubscribe *Unsubscribe
+			Message     *struct{ Data json.RawMessage }
+		}
+	}
+	if err := json.Unmarshal(line, &m); err != nil {
 		return fmt.Errorf("realtimetest: the hub sent %q: %w", line, err)
 	}
-	if r["push"] == nil {
-		var id uint32
-		if err := json.Unmarshal(r["id"], &id); err != nil {
+	if m.Push == nil {
+		var r reply
+		if err := json.Unmarshal(line, &r); err != nil {
 			return fmt.Errorf("realtimetest: the hub sent %q: %w", line, err)
 		}
 		c.set(func() {
-			if _, waits := c.replies[id]; waits {
-				c.replies[id] = r
+			if _, waits := c.replies[m.ID]; waits {
+				c.replies[m.ID] = r
 			}
 		})
 		return nil
 	}
-	var p struct {
-		Channel     string
-		Pub         *realtime.Publication
-		Join, Leave *struct{ Info realtime.ClientInfo }
-		Unsubscribe *Unsubscribe
-		Message     *struct{ Data json.RawMessage }
+	p := Push{Channel: m.Push.Channel, Publication: m.Push.Pub, Unsubscribe: m.Push.Unsubscribe}
+	if m.Push.Join != nil {
+		p.Join = &m.Push.Join.Info
 	}
-	if err := json.Unmarshal(r["push"], &p); err != nil {
-		return fmt.Errorf("realtimetest: the hub sent %q: %w", line, err)
+	if m.Push.Leave != nil {
+		p.Leave = &m.Push.Leave.Info
 	}
-	push := Push{Channel: p.Channel, Publication: p.Pub, Unsubscribe: p.Unsubscribe}
-	if p.Join != nil {
-		push.Join = &p.Join.Info
+	if m.Push.Message != nil {
+		p.Message = m.Push.Message.Data
 	}
-	if p.Leave != nil {
-		push.Leave = &p.Leave.Info
-	}
-	if p.Message != nil {
-		push.Message = p.Message.Data
-	}
-	c.set(func() { c.pushes = append(c.pushes, push) })
+	c.set(func() { c.pushes = append(c.pushes, p) })
 	return nil
 }
