@@ -22,10 +22,12 @@ var (
 		"gone", "goodbye", "mute",
 		"wait", "wait", "wait", "wait",
 	)
-	pauses = fair[time.Duration](0, 0, 0, time.Millisecond, 10*time.Millisecond, 30*time.Millisecond, 100*time.Millisecond)
-	waits  = fair(300*time.Millisecond, time.Second, 1500*time.Millisecond, 3*time.Second, 3*time.Second, 7*time.Second, 12*time.Second, 40*time.Second)
-	tokens = fair[time.Duration](0, 4*time.Second, 10*time.Second, 30*time.Second, 30*time.Second, 5*time.Minute)
-	grants = fair(-time.Millisecond, 0, 0, 100*time.Millisecond, time.Second, 4*time.Second)
+	pauses   = fair[time.Duration](0, 0, 0, time.Millisecond, 10*time.Millisecond, 30*time.Millisecond, 100*time.Millisecond)
+	waits    = fair(300*time.Millisecond, time.Second, 1500*time.Millisecond, 3*time.Second, 3*time.Second, 7*time.Second, 12*time.Second, 40*time.Second)
+	tokens   = fair[time.Duration](0, 4*time.Second, 10*time.Second, 30*time.Second, 30*time.Second, 5*time.Minute)
+	kinds    = fair("allow", "allow", "deny", "deny", "until", "until", "unknown")
+	granting = fair("allow", "until")
+	grants   = fair(-time.Millisecond, 0, 0, 100*time.Millisecond, time.Second, 4*time.Second)
 )
 
 // fair draws each with the same chance, which rapid's own choices don't.
@@ -115,12 +117,12 @@ func (w *world) step() {
 		user := pick(w, "user", users)
 		w.ops.Go(func() { _ = nd.hub.SendUser(context.Background(), user, []byte(`"`+user+`"`)) })
 	case "rights":
-		w.change(nd, w.anyRight())
-	case "rights twice":
+		w.change(nd, w.anyRight(), kinds)
+	case "rights twice": // whichever answer comes later, the second counts
 		r := w.anyRight()
-		w.change(nd, r)
+		w.change(nd, r, granting)
 		time.Sleep(pauses.Draw(w.t, "pause"))
-		w.change(pick(w, "at", w.nodes), r)
+		w.change(nd, r, granting)
 	case "rights and subscribe": // at the same time
 		if c := w.idle(); c != nil {
 			r := right{c.life.user, pick(w, "channel", channels)}
@@ -132,7 +134,7 @@ func (w *world) step() {
 			}
 			c.subscribe(r.channel, false)
 			time.Sleep(pauses.Draw(w.t, "pause"))
-			w.change(c.node, r)
+			w.change(c.node, r, kinds)
 		}
 	case "fault":
 		w.fault(nd)
@@ -250,8 +252,8 @@ func (w *world) anyRight() right {
 }
 
 // change changes a right, and mostly has the hubs ask again.
-func (w *world) change(nd *node, r right) {
-	kind := fair("allow", "allow", "deny", "deny", "until", "until", "unknown").Draw(w.t, "right")
+func (w *world) change(nd *node, r right, kinds *rapid.Generator[string]) {
+	kind := kinds.Draw(w.t, "right")
 	d := grants.Draw(w.t, "until")
 	ask := fair(0, 1, 2, 3, 4).Draw(w.t, "ask") > 0
 	w.mu.Lock()
