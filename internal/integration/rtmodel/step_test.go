@@ -218,21 +218,25 @@ func (w *world) putOut(nd *node, user string) {
 	w.mu.Lock()
 	w.putting[user]++
 	w.note("%s is put out by node %d", user, nd.n)
-	var there []*client
+	var those []*client
 	for _, c := range w.clients {
-		if c.connected && c.over.IsZero() && c.node == nd && c.life.user == user {
-			there = append(there, c)
+		if c.connected && c.over.IsZero() && c.life.user == user {
+			those = append(those, c)
 		}
 	}
 	w.mu.Unlock()
 	w.ops.Go(func() {
+		told := !nd.mute.Load()
 		_ = nd.hub.EndUser(context.Background(), user, "put out")
+		told = told && !nd.mute.Load()
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.putting[user]--
 		w.put[user] = time.Now()
-		for _, c := range there {
-			c.put = w.put[user]
+		for _, c := range those {
+			if c.node == nd || told {
+				c.put = w.put[user]
+			}
 		}
 	})
 }
