@@ -407,11 +407,6 @@ func isRefused(err error, codes ...uint32) bool {
 	return false
 }
 
-func isClosed(err error) bool {
-	var e *realtimetest.CloseError
-	return errors.As(err, &e)
-}
-
 func (c *client) subscribe(channel string, recover bool) {
 	s := c.subs[channel]
 	c.w.mu.Lock()

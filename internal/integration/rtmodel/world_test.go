@@ -49,7 +49,6 @@ type life struct {
 	cookie  string // "" for a session of tokens
 	expires time.Time
 	ended   time.Time // zero: it lives
-	reason  session.Reason
 }
 
 func (l *life) String() string { return fmt.Sprintf("s%d of %s", l.n, l.user) }
