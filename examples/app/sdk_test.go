@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"io"
-	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -14,9 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/gatewire/gatewire/jwt"
 	"github.com/gatewire/gatewire/realtime"
-	"github.com/gatewire/gatewire/session"
 )
 
 // npmInstall installs packages, by exact version, into a folder of the test.
@@ -61,36 +57,8 @@ func TestR17_JavaScriptSDK(t *testing.T) {
 
 // The app's access tokens live for minutes; these live for three seconds.
 func TestR17_JavaScriptSDKRefreshes(t *testing.T) {
-	sessions, err := session.New[struct{}](session.NewMemoryStore(nil), nil)
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = sessions.Close() })
-	_, who, err := sessions.BeginToken(t.Context(), session.Start{UserID: "ada"})
-	require.NoError(t, err)
-	sealing, _, err := jwt.GenerateSealingKeys("1")
-	require.NoError(t, err)
-	ring, err := jwt.NewRing(jwt.NewMemoryKeyStore(), sealing, nil)
-	require.NoError(t, err)
-	profile := jwt.AccessToken("https://app.example", "https://app.example")
-	issuer, err := jwt.NewIssuer(profile, ring, 3*time.Second)
-	require.NoError(t, err)
-	verifier, err := jwt.NewVerifier[jwt.AccessClaims](profile, ring, &jwt.VerifierOptions{Skew: -1})
-	require.NoError(t, err)
-	hub, err := realtime.New("https://app.example", realtime.Via(verifier.Authenticate), sessions, realtime.Rules{"room:": inRoom},
-		&realtime.Options{RPC: map[string]realtime.RPCFunc{"echo": echo}})
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = hub.Close() })
-
-	mux := http.NewServeMux()
-	mux.Handle("/realtime", hub)
-	mux.HandleFunc("GET /token", func(w http.ResponseWriter, r *http.Request) {
-		token, _, err := issuer.Issue(r.Context(), jwt.AccessClaims{Subject: who.UserID(), SessionID: who.SessionID(), ClientID: "sdk"})
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-			return
-		}
-		_, _ = io.WriteString(w, token)
-	})
-	server := httptest.NewServer(mux)
+	h := newTokenHub(t, "https://app.example", 3*time.Second, &realtime.Options{})
+	server := httptest.NewServer(h.mux)
 	t.Cleanup(server.Close)
 	runSDK(t, "sdk_refresh.mjs", server.URL, 3)
 }
