@@ -144,7 +144,7 @@ func TestR17_GoSDK(t *testing.T) {
 	require.NoError(t, err)
 	h := newTokenHub(t, "http://"+l.Addr().String(), time.Minute, &realtime.Options{
 		Subscribe: func(who realtime.Identity) []string { return []string{"user:" + who.UserID()} },
-	})
+	}, inRoom)
 	server := httptest.NewUnstartedServer(h.mux)
 	_ = server.Listener.Close()
 	server.Listener = l
@@ -236,7 +236,8 @@ func TestR17_GoSDK(t *testing.T) {
 
 // The tokens live for three seconds.
 func TestR17_GoSDKRefreshes(t *testing.T) {
-	h := newTokenHub(t, "https://app.example", 3*time.Second, &realtime.Options{})
+	t.Parallel()
+	h := newTokenHub(t, "https://app.example", 3*time.Second, &realtime.Options{}, inRoom)
 	server := httptest.NewServer(h.mux)
 	t.Cleanup(server.Close)
 	expired, err := fetch(t, server.URL+"/token")

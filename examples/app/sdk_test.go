@@ -2,11 +2,15 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -57,8 +61,46 @@ func TestR17_JavaScriptSDK(t *testing.T) {
 
 // The app's access tokens live for minutes; these live for three seconds.
 func TestR17_JavaScriptSDKRefreshes(t *testing.T) {
-	h := newTokenHub(t, "https://app.example", 3*time.Second, &realtime.Options{})
+	t.Parallel()
+	h := newTokenHub(t, "https://app.example", 3*time.Second, &realtime.Options{}, inRoom)
 	server := httptest.NewServer(h.mux)
 	t.Cleanup(server.Close)
 	runSDK(t, "sdk_refresh.mjs", server.URL, 3)
+}
+
+// What the server does of its own accord: subscriptions, messages, refusals for
+// now, moving, taking rights away.
+func TestR17_JavaScriptSDKServerSide(t *testing.T) {
+	t.Parallel()
+	var down, barred atomic.Bool
+	h := newTokenHub(t, "https://app.example", 10*time.Minute, &realtime.Options{
+		Subscribe: func(who realtime.Identity) []string { return []string{"user:" + who.UserID()} },
+	}, func(_ context.Context, _ realtime.Identity, channel string) (realtime.Grant, error) {
+		switch {
+		case down.Load():
+			return realtime.Grant{}, errors.New("the database is down")
+		case barred.Load():
+			return realtime.Grant{}, realtime.ErrDenied
+		}
+		return realtime.Grant{Publish: true, Recover: true}, nil
+	})
+	do := func(name string, f func(r *http.Request) error) {
+		h.mux.HandleFunc("POST /"+name, func(w http.ResponseWriter, r *http.Request) {
+			if err := f(r); err != nil {
+				http.Error(w, err.Error(), http.StatusInternalServerError)
+			}
+		})
+	}
+	do("say", func(r *http.Request) error {
+		return h.Publish(r.Context(), r.FormValue("channel"), json.RawMessage(r.FormValue("data")))
+	})
+	do("tell", func(r *http.Request) error {
+		return h.SendUser(r.Context(), "ada", json.RawMessage(r.FormValue("data")))
+	})
+	do("down", func(r *http.Request) error { down.Store(r.FormValue("is") == "true"); return nil })
+	do("bar", func(r *http.Request) error { barred.Store(true); return h.Reauthorize(r.Context(), "ada") })
+	do("drain", func(r *http.Request) error { return h.Drain(r.Context()) })
+	server := httptest.NewServer(h.mux)
+	t.Cleanup(server.Close)
+	runSDK(t, "sdk_server.mjs", server.URL, 7)
 }

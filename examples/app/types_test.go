@@ -16,6 +16,7 @@ import (
 // The module is checked by the TypeScript compiler as it is, its declarations
 // against it, and a program of all of its API against the declarations.
 func TestClientTypes(t *testing.T) {
+	t.Parallel()
 	node := tool(t, "", "node")
 	dir := npmInstall(t, "typescript@5.9.3")
 	require.NoError(t, os.CopyFS(dir, client.FS))
