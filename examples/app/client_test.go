@@ -1007,7 +1007,7 @@ func clientStaleToken(t *testing.T, s *stage) {
 // silence ends it long before a ping would be missed.
 func clientChecks(t *testing.T, s *stage) {
 	wake := func() { s.js(`document.dispatchEvent(new Event('visibilitychange'))`, nil) }
-	p := s.connected(`{ timeout: 2000 }`)
+	p := s.connected(`{ timeout: 3000 }`)
 	wake() // heard a moment ago
 	time.Sleep(1200 * time.Millisecond)
 	wake()
@@ -1021,7 +1021,7 @@ func clientChecks(t *testing.T, s *stage) {
 	_, _ = p.command("rpc") // not answered
 	p.send(`{}`)            // but not silent
 	require.Equal(t, []object{{}}, p.frame())
-	time.Sleep(1500 * time.Millisecond)
+	time.Sleep(2 * time.Second)
 	var fell bool
 	s.js(`log.length > 0`, &fell)
 	require.False(t, fell)
@@ -1047,7 +1047,7 @@ func clientFloods(t *testing.T, s *stage) {
 	made := attempts(2 * time.Second)
 	t.Logf("%d attempts in 2 s", made)
 	// Delays are 50, 100, 200, 400, 500, 500… ms on average: 7 attempts. Without doubling they would be 40.
-	require.Greater(t, made, 2)
+	require.Greater(t, made, 1)
 	require.Less(t, made, 20)
 
 	s.js(`void (window.flap = setInterval(() => { dispatchEvent(new Event('offline')); document.dispatchEvent(new Event('visibilitychange')); dispatchEvent(new Event('online')); }, 30))`, nil)
