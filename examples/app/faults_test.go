@@ -183,10 +183,11 @@ func (f *faulty) say(n int) {
 const broken = `ERR_|WebSocket|request failed`
 
 func TestClientOverFaultyNetwork(t *testing.T) {
-	t.Parallel() // all of it is waiting
+	t.Parallel()
 	b := startChrome(t)
-	t.Run("cut off in the middle of messages", func(t *testing.T) {
-		t.Parallel()
+	run, wait := beside(t)
+	defer wait()
+	run("cut off in the middle of messages", func(t *testing.T) {
 		f := newFaulty(t, b, 10*time.Minute, &realtime.Options{})
 		f.begin(`{}`)
 		f.js(`void (window.chatter = setInterval(() => client.rpc('echo', 'x'.repeat(2000)).catch(() => {}), 5))`, nil)
@@ -203,8 +204,7 @@ func TestClientOverFaultyNetwork(t *testing.T) {
 		require.Greater(t, f.proxy.Cuts(), 3)
 		f.clean(broken)
 	})
-	t.Run("answers that come too late", func(t *testing.T) {
-		t.Parallel()
+	run("answers that come too late", func(t *testing.T) {
 		f := newFaulty(t, b, 10*time.Minute, &realtime.Options{})
 		f.begin(`{ timeout: 700 }`)
 		f.say(1)
@@ -222,8 +222,7 @@ func TestClientOverFaultyNetwork(t *testing.T) {
 		f.whole(3)
 		f.clean(broken)
 	})
-	t.Run("a network that forgets", func(t *testing.T) {
-		t.Parallel()
+	run("a network that forgets", func(t *testing.T) {
 		f := newFaulty(t, b, 10*time.Minute, &realtime.Options{PingInterval: time.Second})
 		f.begin(`{ maxPingDelay: 1000, timeout: 1000 }`)
 		f.say(1)
@@ -237,8 +236,7 @@ func TestClientOverFaultyNetwork(t *testing.T) {
 		f.whole(3)
 		f.clean(broken)
 	})
-	t.Run("offline and online", func(t *testing.T) {
-		t.Parallel()
+	run("offline and online", func(t *testing.T) {
 		f := newFaulty(t, b, 10*time.Minute, &realtime.Options{})
 		f.begin(`{ minDelay: 20000, maxDelay: 20000 }`) // alone it would be long in coming
 		f.say(1)
@@ -258,8 +256,7 @@ func TestClientOverFaultyNetwork(t *testing.T) {
 		f.whole(2)
 		f.clean(broken)
 	})
-	t.Run("a page that is looked at again", func(t *testing.T) {
-		t.Parallel()
+	run("a page that is looked at again", func(t *testing.T) {
 		f := newFaulty(t, b, 10*time.Minute, &realtime.Options{})
 		f.begin(`{ timeout: 2000 }`)
 		f.say(1)
@@ -279,8 +276,7 @@ func TestClientOverFaultyNetwork(t *testing.T) {
 		f.whole(2)
 		f.clean(broken)
 	})
-	t.Run("tokens of seconds", func(t *testing.T) {
-		t.Parallel()
+	run("tokens of seconds", func(t *testing.T) {
 		f := newFaulty(t, b, 3*time.Second, &realtime.Options{})
 		f.begin(`{}`)
 		time.Sleep(5 * time.Second)
