@@ -56,6 +56,7 @@ type conn struct {
 	pingAt    time.Time
 	pongBy    time.Time
 	expires   time.Time // when the credential's time is over, grace included
+	renewAt   time.Time // when a subscription's grant expires
 	forceAt   time.Time // when a closed connection is cut
 
 	bucket bucket // used by the reader's commands alone

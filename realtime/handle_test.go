@@ -69,7 +69,7 @@ func managed(t *testing.T, change func(*realtime.Options)) (*site, *book) {
 	}
 	h, err := realtime.New(origin, realtime.Via(w.Authenticate), w, nil, o)
 	require.NoError(t, err)
-	return onPipes(&site{t: t, world: w, Hub: h}), b
+	return inMemory(&site{t: t, world: w, Hub: h}), b
 }
 
 func TestOnConnect(t *testing.T) {

@@ -13,6 +13,7 @@ const (
 	joining phase = iota // what is published is kept for later
 	live
 	behind // of a group: nothing reaches it until it has been sent the whole state
+	asking // live, but the grant has expired: what is published is kept until the rule has answered
 	over
 )
 
@@ -47,7 +48,7 @@ func (s *subscription) deliver(r *round) {
 	s.mu.Lock()
 	res := sentOK
 	switch s.phase {
-	case joining:
+	case joining, asking:
 		if s.group != nil && s.overflow == Latest {
 			s.early, s.earlySize = nil, 0
 		}
@@ -117,7 +118,7 @@ func (s *subscription) lose() {
 		s.group.lose(s)
 		return
 	}
-	joined := s.phase == live
+	joined := s.phase != joining
 	s.phase = over
 	s.early = nil
 	if joined { // one that is joining finds out by itself
@@ -146,6 +147,7 @@ func (s *subscription) activate(reply func()) bool {
 		return true
 	}
 	s.phase = live
+	s.conn.renewBy(s.grant.Expires)
 	res := s.pushEarly()
 	s.mu.Unlock()
 	if res == sentFull {
@@ -154,9 +156,10 @@ func (s *subscription) activate(reply func()) bool {
 	return true
 }
 
-// pushEarly sends what came before the subscription was live. s.mu is held.
-func (s *subscription) pushEarly() sent {
-	early, res := s.early, sentOK
+// pushEarly sends what was kept. s.mu is held and s is live. sentFull is as of
+// push.
+func (s *subscription) pushEarly() (res sent) {
+	early := s.early
 	s.early, s.earlySize = nil, 0
 	for _, r := range early {
 		if s.phase == live && res == sentOK {
