@@ -9,16 +9,16 @@ import (
 
 // rawWriter writes to a TCP socket without ever waiting for it.
 type rawWriter struct {
-	conn syscall.RawConn
+	conn syscall.RawConn       // nil: not usable
+	call func(fd uintptr) bool // made once: a closure for each write would be garbage for each write
 	buf  []byte
 	n    int
 	err  error
-	call func(fd uintptr) bool // made once: a closure for each write would be garbage for each write
 }
 
-// newRawWriter returns nil for what is no plain socket. The types are exact: a
+// init does nothing for what is no plain socket. The types are exact: a
 // connection that merely embeds one may encrypt or count what it writes.
-func newRawWriter(c net.Conn) *rawWriter {
+func (w *rawWriter) init(c net.Conn) {
 	var sc syscall.Conn
 	switch c := c.(type) {
 	case *net.TCPConn:
@@ -26,22 +26,25 @@ func newRawWriter(c net.Conn) *rawWriter {
 	case *net.UnixConn:
 		sc = c
 	default:
-		return nil
+		return
 	}
 	raw, err := sc.SyscallConn()
 	if err != nil {
-		return nil
+		return
 	}
-	w := &rawWriter{conn: raw}
-	w.call = func(fd uintptr) bool {
-		for {
-			w.n, w.err = syscall.Write(int(fd), w.buf)
-			if w.err != syscall.EINTR {
-				return true // done, whatever came of it: never wait
-			}
+	w.conn, w.call = raw, w.writeTo
+}
+
+// usable reports whether there is a socket to write to.
+func (w *rawWriter) usable() bool { return w.conn != nil }
+
+func (w *rawWriter) writeTo(fd uintptr) bool {
+	for {
+		w.n, w.err = syscall.Write(int(fd), w.buf)
+		if w.err != syscall.EINTR {
+			return true // done, whatever came of it: never wait
 		}
 	}
-	return w
 }
 
 // write writes as much of b as the socket takes now.

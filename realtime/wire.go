@@ -24,20 +24,21 @@ const controlRoom = 4 << 10
 // order. Nothing here waits for the peer but drain, which runs only while
 // something is queued.
 type wire struct {
-	net.Conn
-	raw   *rawWriter // nil: always through the queue, as under TLS
-	limit int        // bytes that may wait
-	early []byte     // what the HTTP server had read beyond the request
-
 	mu       sync.Mutex
-	moved    sync.Cond // of mu: something left the queue, or all is over
-	queue    []chunk
-	size     int       // bytes queued and being written
-	draining bool      // a drain goroutine is running
-	blocked  time.Time // since when it waits for the peer
-	sealed   bool      // a close frame is queued or out: RFC 6455 section 5.5.1, no data after it
-	closing  bool      // close once drained
+	draining bool // a drain goroutine is running
+	sealed   bool // a close frame is queued or out: RFC 6455 section 5.5.1, no data after it
 	dead     bool
+	closing  bool      // close once drained
+	raw      rawWriter // not usable: always through the queue, as under TLS
+
+	net.Conn
+	limit int    // bytes that may wait
+	early []byte // what the HTTP server had read beyond the request
+
+	moved   sync.Cond // of mu: something left the queue, or all is over
+	queue   []chunk
+	size    int       // bytes queued and being written
+	blocked time.Time // since when drain waits for the peer
 }
 
 // chunk is one or more whole frames. It is shared by all receivers and never
@@ -58,7 +59,8 @@ const (
 )
 
 func (w *wire) init(c net.Conn, early []byte, limit int) {
-	w.Conn, w.raw, w.early, w.limit = c, newRawWriter(c), early, limit
+	w.Conn, w.early, w.limit = c, early, limit
+	w.raw.init(c)
 	w.moved.L = &w.mu
 }
 
@@ -154,7 +156,7 @@ func (w *wire) removeQueued(match func(chunk) bool) {
 
 // put writes what the socket takes at once and queues the rest. w.mu is held.
 func (w *wire) put(c chunk, limit int) sent {
-	if !w.draining && w.raw != nil {
+	if !w.draining && w.raw.usable() {
 		n, err := w.raw.write(c.b)
 		if err != nil {
 			w.die()
@@ -232,7 +234,7 @@ func (w *wire) drain() {
 }
 
 func (w *wire) writeAll(buffers net.Buffers) error {
-	if w.raw != nil {
+	if w.raw.usable() {
 		rest := buffers // WriteTo consumes it
 		_, err := rest.WriteTo(w.Conn)
 		return err
@@ -298,7 +300,7 @@ func (w *wire) linger() {
 	sealed, dead := w.sealed, w.dead
 	w.mu.Unlock()
 	if sealed && !dead {
-		if c, ok := w.Conn.(interface{ CloseWrite() error }); ok && w.raw != nil {
+		if c, ok := w.Conn.(interface{ CloseWrite() error }); ok && w.raw.usable() {
 			_ = w.Conn.SetReadDeadline(time.Now().Add(time.Second))
 			w.mu.Lock()
 			idle := !w.draining
