@@ -44,7 +44,7 @@ type conn struct {
 	subs    map[string]*subscription
 	leaving map[string]chan struct{} // channels the server has put it out of; closed when it has left them
 	rights  uint64                   // raised whenever rules must be asked again
-	cancel  context.CancelFunc       // of the command that is running
+	running *lazyContext             // of the command that is running
 
 	connectBy time.Time
 	pingAt    time.Time
@@ -52,8 +52,8 @@ type conn struct {
 	expires   time.Time // when the credential's time is over, grace included
 	forceAt   time.Time // when a closed connection is cut
 
-	bucket bucket // used by the reader's commands alone
-	out    reply  // likewise
+	bucket bucket  // used by the reader's commands alone
+	out    *[]byte // likewise: answers not yet sent; nil: none
 
 	spoke spoke // guarded by wheel.mu
 	kin   [2]kin
@@ -140,18 +140,7 @@ func (c *conn) readMessage(typ websocket.MessageType, r io.Reader) bool {
 		}
 		return true
 	}
-	// A command needs a deeper stack than reading does. Run by the reader, it
-	// would leave every idle connection with one.
-	done, _ := c.hub.signals.Get().(chan struct{})
-	if done == nil {
-		done = make(chan struct{}, 1)
-	}
-	go func() {
-		c.handle(b)
-		done <- struct{}{}
-	}()
-	<-done
-	c.hub.signals.Put(done)
+	c.hub.handle(c, b)
 	return true
 }
 
@@ -165,24 +154,22 @@ func (c *conn) pong() bool {
 }
 
 // handle runs the commands of one message.
-func (c *conn) handle(message []byte) {
-	ctx, cancel := context.WithCancel(c.hub.ctx)
-	defer cancel()
+func (c *conn) handle(t *task) {
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
 		return
 	}
-	c.busy, c.pinged, c.cancel = true, false, cancel
+	c.busy, c.pinged = true, false
 	c.mu.Unlock()
 	defer func() {
 		c.mu.Lock()
-		c.busy, c.cancel = false, nil
+		c.busy, c.running = false, nil
 		c.pongBy = time.Now().Add(c.hub.o.PongTimeout) // one that came meanwhile is still unread
 		c.mu.Unlock()
 	}()
 	defer c.rescue("a command")
-	c.commands(ctx, message)
+	c.commands(t)
 	c.flush()
 }
 
@@ -197,7 +184,7 @@ func (c *conn) rescue(where string) {
 
 // send sends frames that belong to no subscription.
 func (c *conn) send(frames []byte) {
-	if c.wire.send(frames, nil) == sentFull {
+	if c.wire.send(chunk{b: frames}) == sentFull {
 		c.disconnect(closeSlow)
 	}
 }
@@ -231,7 +218,7 @@ func (c *conn) disconnect(d disconnect) {
 func (c *conn) close(back bool) (forget func()) {
 	c.closed = true
 	c.forceAt = time.Now().Add(closeWait)
-	subs, cancel := c.subs, c.cancel
+	subs, running := c.subs, c.running
 	c.subs, c.request = nil, nil
 	// The reader, which must take c.mu before it ends, keeps the group from
 	// being waited for between here and there.
@@ -240,8 +227,8 @@ func (c *conn) close(back bool) (forget func()) {
 	}
 	return func() {
 		c.hub.unregister(c)
-		if cancel != nil {
-			cancel()
+		if running != nil {
+			running.cancel()
 		}
 		if len(subs) > 0 {
 			go func() {

@@ -77,7 +77,7 @@ func (c *conn) connect(ctx context.Context, id uint32, q *connectRequest) {
 	if !c.expires.IsZero() {
 		first = min(first, c.expires.Sub(now))
 	}
-	res := c.wire.send(frame, nil) // with the lock: whoever finds it connected sends after this
+	res := c.wire.send(chunk{b: frame}) // with the lock: whoever finds it connected sends after this
 	c.mu.Unlock()
 	if res == sentFull {
 		c.disconnect(closeSlow)

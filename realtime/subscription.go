@@ -84,7 +84,7 @@ func (s *subscription) push(r *round) sent {
 	if len(b) == 0 {
 		return sentOK
 	}
-	res := s.conn.wire.send(b, s)
+	res := s.conn.wire.send(chunk{b: b, sub: s})
 	if res == sentFull && s.overflow != Close {
 		s.conn.wire.drop(s)
 		s.lose()
@@ -262,7 +262,7 @@ func (c *conn) kick(s *subscription, why unsubscribed) {
 		c.leaving[s.channel] = left
 		s.phase, s.early = over, nil
 		c.wire.drop(s)
-		res = c.wire.send(frame, nil)
+		res = c.wire.send(chunk{b: frame})
 	}
 	c.mu.Unlock()
 	s.mu.Unlock()

@@ -47,6 +47,7 @@ type chunk struct {
 	b     []byte
 	sub   *subscription // whose it is; nil: the connection's
 	begun bool          // part of it is out: the rest must follow
+	lent  bool          // b is the sender's again once it is sent or queued: a queue keeps a copy
 }
 
 // sent says what became of a chunk.
@@ -98,13 +99,13 @@ func (w *wire) Write(p []byte) (int, error) {
 }
 
 // send writes or queues whole frames.
-func (w *wire) send(b []byte, sub *subscription) sent {
+func (w *wire) send(c chunk) sent {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.sealed || w.dead {
 		return sentClosed
 	}
-	return w.put(chunk{b: b, sub: sub}, w.limit)
+	return w.put(c, w.limit)
 }
 
 // seal queues a close frame as the last. With discard, what waits before it is
@@ -172,6 +173,9 @@ func (w *wire) put(c chunk, limit int) sent {
 	}
 	if !c.begun && w.size+len(c.b) > limit {
 		return sentFull
+	}
+	if c.lent {
+		c.b, c.lent = bytes.Clone(c.b), false
 	}
 	w.queue = append(w.queue, c)
 	w.size += len(c.b)

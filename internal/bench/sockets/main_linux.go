@@ -21,6 +21,7 @@ import (
 const (
 	envServer = "GATEWIRE_SOCKETS_SERVER" // the peer to serve
 	envSecure = "GATEWIRE_SOCKETS_TLS"
+	envHeap   = "GATEWIRE_SOCKETS_HEAP" // what is allocated is sampled, closely
 	envPinned = "GATEWIRE_SOCKETS_PINNED"
 )
 
@@ -34,7 +35,7 @@ var (
 	flagPin     = flag.String("pin", "0,1", "core of the server and of the generator; empty: any")
 	flagOut     = flag.String("out", "", "file for every single result, as JSON lines")
 	flagTries   = flag.Int("tries", 2, "measurements where others took more than 8 % of the server's core; the last counts")
-	flagProfile = flag.String("profile", "", "folder for CPU profiles of the servers' steps")
+	flagProfile = flag.String("profile", "", "folder for profiles of the servers: CPU of the steps, memory of idle connections")
 )
 
 func main() {
@@ -46,6 +47,10 @@ func main() {
 
 func run() error {
 	if name := os.Getenv(envServer); name != "" {
+		runtime.MemProfileRate = 0
+		if os.Getenv(envHeap) != "" {
+			runtime.MemProfileRate = 4096
+		}
 		if err := pin(); err != nil {
 			return err
 		}
@@ -215,6 +220,9 @@ func (b *bench) with(name string, rep int, how setting, f func(*site) error) err
 	cmd := exec.Command(self)
 	cmd.Stderr = os.Stderr
 	cmd.Env = append(os.Environ(), envServer+"="+name)
+	if *flagProfile != "" {
+		cmd.Env = append(cmd.Env, envHeap+"=1")
+	}
 	if how.secure {
 		cmd.Env = append(cmd.Env, envSecure+"=1")
 	}
@@ -460,7 +468,11 @@ func (s *site) idle() error {
 	if err := s.workFor(time.Second); err != nil {
 		return err
 	}
-	full, err := s.ask(order{Do: "held"})
+	heap := order{Do: "held"}
+	if *flagProfile != "" {
+		heap.File = filepath.Join(*flagProfile, s.peer+"-idle.heap")
+	}
+	full, err := s.ask(heap)
 	if err != nil {
 		return err
 	}

@@ -144,7 +144,9 @@ func (s *server) obey(o order) (a answer, err error) {
 			a.Spent, err = s.window(send, uint64(max(o.Window, 1)), o.Warm, o.For)
 		}
 	case "held":
-		a.Held, err = s.held()
+		if a.Held, err = s.held(); err == nil && o.File != "" {
+			err = heapTo(o.File)
+		}
 	case "spent":
 		a.Spent, err = s.spent()
 	case "sign out":
@@ -348,6 +350,14 @@ func (s *server) profileTo(file string) (err error) {
 		return err
 	}
 	return pprof.StartCPUProfile(s.profile)
+}
+
+func heapTo(file string) error {
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	return errors.Join(pprof.Lookup("heap").WriteTo(f, 0), f.Close())
 }
 
 // cpuTime is what this process has used of processors, in seconds.
