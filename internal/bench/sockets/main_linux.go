@@ -364,7 +364,7 @@ func (s *site) between(name string, n, w int) error {
 			"deliveries/s": rate(a.Spent), "floor/s": floor, "of the floor": rate(a.Spent) / floor,
 			"cpu us": cpu(a.Spent), "by cpu": floorCPU / cpu(a.Spent),
 			"allocs": float64(a.Spent.Mallocs) / float64(a.Spent.Messages*n), "bytes": float64(a.Spent.Bytes) / float64(a.Spent.Messages*n),
-			"server busy": a.Spent.CPU / a.Spent.Seconds, "generator idle": idle, "foreign": foreign,
+			"server busy": a.Spent.CPU / a.Spent.Seconds, "floor busy": (before.Spent.CPU/before.Spent.Seconds + after.Spent.CPU/after.Spent.Seconds) / 2, "generator idle": idle, "foreign": foreign,
 		})
 		return nil
 	}
