@@ -84,7 +84,9 @@ var replies = sync.Pool{New: func() any { b := make([]byte, replyHead, 1024); re
 
 // answer adds the result of a command.
 func (c *conn) answer(id uint32, method string, result any) {
-	body, err := encodeJSON(result)
+	e, _ := encoders.Get().(*encoder)
+	defer e.free()
+	body, err := e.encode(result)
 	if err != nil {
 		c.hub.o.Logger.Error("realtime: encode a reply", "error", err)
 		c.refuse(id, errInternal)
@@ -94,7 +96,8 @@ func (c *conn) answer(id uint32, method string, result any) {
 		c.tooLarge(id, method, len(body))
 		return
 	}
-	c.line(replyLine(id, method, body))
+	b := c.lineOf(len(body) + len(method) + 24)
+	*b = appendReply(*b, id, method, body)
 }
 
 func (c *conn) tooLarge(id uint32, method string, bytes int) {
@@ -102,14 +105,31 @@ func (c *conn) tooLarge(id uint32, method string, bytes int) {
 	c.refuse(id, errLimit)
 }
 
-// encodeJSON is json.Marshal without its escapes for HTML, which would make up
-// to six bytes of one.
-func encodeJSON(v any) ([]byte, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	err := e.Encode(v)
-	return bytes.TrimSuffix(b.Bytes(), []byte{'\n'}), err
+// encoder is json.Marshal without its escapes for HTML, which would make up to
+// six bytes of one, and without a new buffer for each.
+type encoder struct {
+	b bytes.Buffer
+	e *json.Encoder
+}
+
+var encoders = sync.Pool{New: func() any {
+	e := &encoder{}
+	e.e = json.NewEncoder(&e.b)
+	e.e.SetEscapeHTML(false)
+	return e
+}}
+
+// encode returns what is good until free.
+func (e *encoder) encode(v any) ([]byte, error) {
+	err := e.e.Encode(v)
+	return bytes.TrimSuffix(e.b.Bytes(), []byte{'\n'}), err
+}
+
+func (e *encoder) free() {
+	if e.b.Cap() <= maxFrame {
+		e.b.Reset()
+		encoders.Put(e)
+	}
 }
 
 // refuse adds the error of a command.
@@ -122,11 +142,11 @@ func (c *conn) refuse(id uint32, e *Error) {
 	if err != nil {
 		return
 	}
-	c.line(replyLine(id, "error", body))
+	b := c.lineOf(len(body) + 24)
+	*b = appendReply(*b, id, "error", body)
 }
 
-func replyLine(id uint32, key string, body []byte) []byte {
-	b := make([]byte, 0, len(body)+len(key)+24)
+func appendReply(b []byte, id uint32, key string, body []byte) []byte {
 	b = append(b, `{"id":`...)
 	b = strconv.AppendUint(b, uint64(id), 10)
 	b = append(b, ',', '"')
@@ -134,12 +154,6 @@ func replyLine(id uint32, key string, body []byte) []byte {
 	b = append(b, '"', ':')
 	b = append(b, body...)
 	return append(b, '}')
-}
-
-// line adds an answer.
-func (c *conn) line(l []byte) {
-	b := c.lineOf(len(l))
-	*b = append(*b, l...)
 }
 
 // lineOf begins an answer of about n bytes in the buffer it returns.

@@ -74,33 +74,42 @@ func newConn(h *Hub, addr string) *conn {
 // messages are read into buffers that are shared by all connections.
 var messages = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
 
-// read is the connection's one goroutine.
+// read is the connection's one goroutine. Where the socket can be waited for by
+// itself, all it does is wait, on the smallest stack there is: what comes is read
+// and handled by a worker.
 func (c *conn) read() {
 	defer c.hub.wg.Done()
 	back := true
 	defer func() { c.end(back) }()
-	for {
-		// A context that can't be cancelled costs nothing; the wire is what ends reads.
-		typ, r, err := c.ws.Reader(context.Background())
-		if err != nil {
-			back = !goodbye(err)
-			return
-		}
-		if c.isClosed() {
-			if _, err := io.Copy(io.Discard, r); err != nil {
-				return
-			}
-			continue
-		}
-		if !c.readMessage(typ, r) {
-			return
+	for over := false; !over; {
+		if c.wire.raw.usable() {
+			c.wire.wait()
+			over, back = c.hub.employ(c, nil)
+		} else {
+			over, back = c.readNext(nil)
 		}
 	}
 }
 
+// readNext reads and handles the next message. over says that it was the last,
+// and back that the client may be back soon. With a task, it is a worker's stack
+// that it runs on.
+func (c *conn) readNext(t *task) (over, back bool) {
+	// A context that can't be cancelled costs nothing; the wire is what ends reads.
+	typ, r, err := c.ws.Reader(context.Background())
+	if err != nil {
+		return true, !goodbye(err)
+	}
+	if c.isClosed() {
+		_, err := io.Copy(io.Discard, r)
+		return err != nil, true
+	}
+	return !c.readMessage(typ, r, t), true
+}
+
 // readMessage reads and handles one message. It returns false when the
 // connection is broken.
-func (c *conn) readMessage(typ websocket.MessageType, r io.Reader) bool {
+func (c *conn) readMessage(typ websocket.MessageType, r io.Reader, t *task) bool {
 	buf := messages.Get().(*[]byte)
 	defer func() {
 		if cap(*buf) <= 64<<10 {
@@ -140,8 +149,29 @@ func (c *conn) readMessage(typ websocket.MessageType, r io.Reader) bool {
 		}
 		return true
 	}
-	c.hub.handle(c, b)
+	if t == nil {
+		c.hub.employ(c, b)
+		return true
+	}
+	t.message = b
+	c.handle(t)
+	t.message = nil
 	return true
+}
+
+// serve does a worker's job: to handle the message of the task, or to read and
+// handle what has come. What it returns is as of readNext.
+func (c *conn) serve(t *task) (over, back bool) {
+	if t.message != nil {
+		c.handle(t)
+		t.message = nil
+		return false, true
+	}
+	for {
+		if over, back = c.readNext(t); over || !c.wire.more() {
+			return over, back
+		}
+	}
 }
 
 // pong notes that the peer is there. It returns false for one who sends them

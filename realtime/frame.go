@@ -12,6 +12,8 @@ import (
 const (
 	frameText  = 0x81
 	frameClose = 0x88
+	framePing  = 0x89
+	framePong  = 0x8a
 )
 
 // maxFrame is how much text one frame joins: messages are written whole, and

@@ -33,7 +33,14 @@ func (c *lazyContext) Err() error {
 	return c.real().Err()
 }
 
-func (c *lazyContext) Value(key any) any { return c.real().Value(key) }
+// Value asks the hub's context first, which answers what package context asks
+// about who ends whom: only then is it worth being real.
+func (c *lazyContext) Value(key any) any {
+	if c.hub.Value(key) == nil {
+		return nil
+	}
+	return c.real().Value(key)
+}
 
 // real is the context that this one stands for.
 func (c *lazyContext) real() context.Context {

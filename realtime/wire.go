@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"io"
@@ -16,6 +17,10 @@ var errNotControl = errors.New("realtime: the WebSocket library wrote a partial 
 // closeWait is how long a peer has to take a close frame and answer it.
 const closeWait = 5 * time.Second
 
+// inboxSize is what a connection has room for while nobody reads from it: more
+// than most commands need, as what doesn't fit takes another read.
+const inboxSize = 256
+
 // controlRoom is what control frames may take beyond the queue's limit.
 const controlRoom = 4 << 10
 
@@ -28,12 +33,13 @@ type wire struct {
 	draining bool // a drain goroutine is running
 	sealed   bool // a close frame is queued or out: RFC 6455 section 5.5.1, no data after it
 	dead     bool
-	closing  bool      // close once drained
-	raw      rawWriter // not usable: always through the queue, as under TLS
+	closing  bool    // close once drained
+	raw      rawConn // not usable: always through the queue, as under TLS
 
 	net.Conn
-	limit int    // bytes that may wait
-	early []byte // what the HTTP server had read beyond the request
+	limit int           // bytes that may wait
+	early []byte        // what is read and not yet taken: by raw, or by the HTTP server beyond the request
+	ahead *bufio.Reader // what the WebSocket library has taken and not yet used
 
 	moved   sync.Cond // of mu: something left the queue, or all is over
 	queue   []chunk
@@ -62,6 +68,11 @@ const (
 func (w *wire) init(c net.Conn, early []byte, limit int) {
 	w.Conn, w.early, w.limit = c, early, limit
 	w.raw.init(c)
+	size := inboxSize
+	if w.raw.usable() {
+		size = 16 // what comes is in raw's already
+	}
+	w.ahead = bufio.NewReaderSize(w, size)
 	w.moved.L = &w.mu
 }
 
@@ -75,6 +86,45 @@ func (w *wire) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	return w.Conn.Read(p)
+}
+
+// more reports whether there is something to read that need not be waited for.
+func (w *wire) more() bool { return len(w.early) > 0 || w.ahead.Buffered() > 0 }
+
+// wait returns once the peer has sent something, or never will. Pings and pongs
+// that come between messages are dealt with here: the library would go on to wait
+// for a message. The caller has read a message to its end.
+func (w *wire) wait() {
+	for !w.more() {
+		b := w.raw.wait()
+		if len(b) == 0 {
+			return
+		}
+		w.early = w.controls(b)
+	}
+}
+
+// controls answers the pings that b begins with, and returns what follows. What
+// isn't all there, or not as it should be, is for the library.
+func (w *wire) controls(b []byte) []byte {
+	const masked, head = 0x80, 6
+	for len(b) >= head && (b[0] == framePing || b[0] == framePong) && b[1]&masked != 0 {
+		n := int(b[1] &^ masked)
+		if n > 125 || len(b) < head+n {
+			break
+		}
+		if b[0] == framePing {
+			pong := append(make([]byte, 0, 2+n), framePong, byte(n))
+			for i, c := range b[head : head+n] {
+				pong = append(pong, c^b[2+i%4])
+			}
+			if _, err := w.Write(pong); err != nil {
+				break
+			}
+		}
+		b = b[head+n:]
+	}
+	return b
 }
 
 // Write takes a control frame of the WebSocket library, whole. It doesn't wait.

@@ -15,11 +15,13 @@ type workers struct {
 // idleWorkers is how many wait for work; more than that end with it.
 const idleWorkers = 64
 
-// worker handles one message at a time.
+// worker does one job at a time.
 type worker struct {
 	jobs chan *conn    // closed to end it
 	done chan struct{} // a job is done
 	task task
+
+	over, back bool // what came of the job
 }
 
 // task is what handling a message needs. It is used again.
@@ -31,8 +33,9 @@ type task struct {
 	send    dataRequest
 }
 
-// handle has a message of c handled, and returns when it is.
-func (h *Hub) handle(c *conn, message []byte) {
+// employ has a worker handle a message of c or, without one, read and handle what
+// has come. It returns when that is done, with what came of it.
+func (h *Hub) employ(c *conn, message []byte) (over, back bool) {
 	w := h.workers.take()
 	if w == nil {
 		w = &worker{jobs: make(chan *conn, 1), done: make(chan struct{}, 1)}
@@ -41,13 +44,15 @@ func (h *Hub) handle(c *conn, message []byte) {
 	w.task.message = message
 	w.jobs <- c
 	<-w.done
-	w.task.message = nil
+	over, back = w.over, w.back
 	h.workers.put(w)
+	return over, back
 }
 
 func (w *worker) run() {
 	for c := range w.jobs {
-		c.handle(&w.task)
+		w.over, w.back = c.serve(&w.task)
+		w.task = task{} // it may wait for long
 		w.done <- struct{}{}
 	}
 }
