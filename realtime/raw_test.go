@@ -98,6 +98,9 @@ func TestR13_ControlFramesAndMessages(t *testing.T) {
 	c.want(pong, "b")
 	c.want(text, `{"id":2,"rpc":{"data":2}}`)
 
+	c.write(join(masked(text, `{}`), masked(ping, "z"))) // the library reads both at once
+	c.want(pong, "z")
+
 	// In pieces, each a segment of its own.
 	for _, f := range [][]byte{masked(ping, "slow"), masked(text, `{"id":3,"rpc":{"method":"echo","data":3}}`)} {
 		for _, b := range f {
