@@ -2,8 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,7 +35,8 @@ var (
 	flagLong    = flag.Duration("for", time.Second, "each measurement")
 	flagIdle    = flag.Int("idle", 10_000, "idle connections")
 	flagPin     = flag.String("pin", "0,1", "core of the server and of the generator; empty: any")
-	flagOut     = flag.String("out", "", "file for every single result, as JSON lines")
+	flagOut     = flag.String("out", "", "file to which every single result is added, as JSON lines")
+	flagReport  = flag.String("report", "", "measure nothing: make the tables of such a file")
 	flagTries   = flag.Int("tries", 2, "measurements where others took more than 8 % of the server's core; the last counts")
 	flagProfile = flag.String("profile", "", "folder for profiles of the servers: CPU of the steps, memory of idle connections")
 )
@@ -57,6 +60,14 @@ func run() error {
 		return serverMain(name, os.Getenv(envSecure) != "")
 	}
 	flag.Parse()
+	if *flagReport != "" {
+		b := &bench{}
+		if err := b.load(*flagReport); err != nil {
+			return err
+		}
+		b.report(os.Stdout)
+		return nil
+	}
 	if *flagPin != "" && os.Getenv(envPinned) == "" {
 		_, core, ok := strings.Cut(*flagPin, ",")
 		if !ok {
@@ -113,6 +124,24 @@ type result struct {
 	Peer string             `json:"peer"`
 	Rep  int                `json:"rep"`
 	V    map[string]float64 `json:"v"`
+}
+
+// load reads results that were written down.
+func (b *bench) load(file string) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	for d := json.NewDecoder(f); ; {
+		var r result
+		if err := d.Decode(&r); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		b.results = append(b.results, r)
+	}
 }
 
 func (b *bench) all() error {

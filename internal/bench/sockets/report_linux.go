@@ -26,22 +26,22 @@ func shown(step string) []string {
 	}
 }
 
+// all lists whom to show, in this order.
+var all = []string{"gatewire", "centrifuge", "centrifuge:timer", "gws", "melody", "coder"}
+
 // report writes a table for each step: the median of the repetitions, and the
 // least and the most of the ratio.
 func (b *bench) report(w io.Writer) {
-	var steps, names []string
+	var steps []string
 	for _, r := range b.results {
 		if !slices.Contains(steps, r.Step) {
 			steps = append(steps, r.Step)
-		}
-		if r.Rep == 0 && !slices.Contains(names, r.Peer) {
-			names = append(names, r.Peer)
 		}
 	}
 	for _, step := range steps {
 		columns := shown(step)
 		fmt.Fprintf(w, "\n### %s\n\n| | %s |\n|---|%s\n", step, strings.Join(columns, " | "), strings.Repeat("---|", len(columns)))
-		for _, name := range names {
+		for _, name := range all {
 			cells := make([]string, 0, len(columns))
 			for _, column := range columns {
 				if list := b.list(step, name, column); len(list) > 0 {
