@@ -135,13 +135,13 @@ func (c *conn) historyCommand(ctx context.Context, who Identity, q *historyReque
 }
 
 // rpc answers an rpc command.
-func (c *conn) rpc(ctx context.Context, who Identity, id uint32, q *rpcRequest) {
+func (c *conn) rpc(ctx context.Context, id uint32, q *rpcRequest) {
 	f := c.hub.o.RPC[q.Method]
 	if f == nil {
 		c.refuse(id, errMethodNotFound)
 		return
 	}
-	data, err := f(ctx, who, q.Data)
+	data, err := f(ctx, &c.face, q.Data)
 	if err == nil && len(data) > 0 {
 		data, err = oneLine(data)
 	}

@@ -125,6 +125,14 @@ func (e *encoder) encode(v any) ([]byte, error) {
 	return bytes.TrimSuffix(e.b.Bytes(), []byte{'\n'}), err
 }
 
+// encodeJSON is encode for what is kept.
+func encodeJSON(v any) ([]byte, error) {
+	e, _ := encoders.Get().(*encoder)
+	defer e.free()
+	b, err := e.encode(v)
+	return bytes.Clone(b), err
+}
+
 func (e *encoder) free() {
 	if e.b.Cap() <= maxFrame {
 		e.b.Reset()
@@ -283,7 +291,7 @@ func (c *conn) run(ctx context.Context, q *command) {
 		return
 	case q.Send != nil:
 		if f := c.hub.o.OnMessage; f != nil {
-			f(ctx, who, q.Send.Data)
+			f(ctx, &c.face, q.Send.Data)
 		}
 		return
 	case q.Unsubscribe != nil:
@@ -301,7 +309,7 @@ func (c *conn) run(ctx context.Context, q *command) {
 		method = "history"
 		result, refuse = c.historyCommand(ctx, who, q.History)
 	case q.RPC != nil:
-		c.rpc(ctx, who, q.ID, q.RPC)
+		c.rpc(ctx, q.ID, q.RPC)
 		return
 	case q.Refresh != nil:
 		method = "refresh"

@@ -28,6 +28,7 @@ type conn struct {
 	hub  *Hub
 	id   string
 	addr string
+	face Conn // as handlers see it
 	ws   *websocket.Conn
 	wire wire
 
@@ -45,11 +46,17 @@ type conn struct {
 	leaving map[string]chan struct{} // channels the server has put it out of; closed when it has left them
 	rights  uint64                   // raised whenever rules must be asked again
 	running *lazyContext             // of the command that is running
+	groups  []*subscription
+	held    []byte     // frames of handlers that wait for the connect reply
+	bye     disconnect // why it was closed
+	hooked  bool       // OnClose is still to be called
+	undone  bool       // closed, and found nowhere any more
 
 	connectBy time.Time
 	pingAt    time.Time
 	pongBy    time.Time
 	expires   time.Time // when the credential's time is over, grace included
+	renewAt   time.Time // when a subscription's grant expires
 	forceAt   time.Time // when a closed connection is cut
 
 	bucket bucket  // used by the reader's commands alone
@@ -62,13 +69,15 @@ type conn struct {
 
 func newConn(h *Hub, addr string) *conn {
 	now := time.Now()
-	return &conn{
+	c := &conn{
 		hub:       h,
 		id:        randomID(),
 		addr:      addr,
 		connectBy: now.Add(h.o.ConnectTimeout),
 		bucket:    bucket{level: float64(2 * h.o.CommandsPerSec), at: now},
 	}
+	c.face.c = c
+	return c
 }
 
 // messages are read into buffers that are shared by all connections.
@@ -79,32 +88,45 @@ var messages = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b
 // and handled by a worker.
 func (c *conn) read() {
 	defer c.hub.wg.Done()
-	back := true
-	defer func() { c.end(back) }()
-	for over := false; !over; {
+	p := parting{}
+	defer func() { c.end(p.bye, p.back) }()
+	for !p.over {
 		if c.wire.raw.usable() {
 			c.wire.wait()
-			over, back = c.hub.employ(c, nil)
+			p = c.hub.employ(c, nil)
 		} else {
-			over, back = c.readNext(nil)
+			p = c.readNext(nil)
 		}
 	}
 }
 
-// readNext reads and handles the next message. over says that it was the last,
-// and back that the client may be back soon. With a task, it is a worker's stack
-// that it runs on.
-func (c *conn) readNext(t *task) (over, back bool) {
+// parting says whether a connection's reading is over, why, and whether the
+// client may be back soon.
+type parting struct {
+	over, back bool
+	bye        disconnect
+}
+
+// readNext reads and handles the next message. With a task, it is a worker's
+// stack that it runs on.
+func (c *conn) readNext(t *task) parting {
+	lost := parting{over: true, back: true, bye: closeLost}
 	// A context that can't be cancelled costs nothing; the wire is what ends reads.
 	typ, r, err := c.ws.Reader(context.Background())
 	if err != nil {
-		return true, !goodbye(err)
+		bye, back := farewell(err)
+		return parting{over: true, back: back, bye: bye}
 	}
 	if c.isClosed() {
-		_, err := io.Copy(io.Discard, r)
-		return err != nil, true
+		if _, err := io.Copy(io.Discard, r); err != nil {
+			return lost
+		}
+		return parting{}
 	}
-	return !c.readMessage(typ, r, t), true
+	if !c.readMessage(typ, r, t) {
+		return lost
+	}
+	return parting{}
 }
 
 // readMessage reads and handles one message. It returns false when the
@@ -160,16 +182,16 @@ func (c *conn) readMessage(typ websocket.MessageType, r io.Reader, t *task) bool
 }
 
 // serve does a worker's job: to handle the message of the task, or to read and
-// handle what has come. What it returns is as of readNext.
-func (c *conn) serve(t *task) (over, back bool) {
+// handle what has come.
+func (c *conn) serve(t *task) parting {
 	if t.message != nil {
 		c.handle(t)
 		t.message = nil
-		return false, true
+		return parting{}
 	}
 	for {
-		if over, back = c.readNext(t); over || !c.wire.more() {
-			return over, back
+		if p := c.readNext(t); p.over || !c.wire.more() {
+			return p
 		}
 	}
 }
@@ -197,6 +219,7 @@ func (c *conn) handle(t *task) {
 		c.busy, c.running = false, nil
 		c.pongBy = time.Now().Add(c.hub.o.PongTimeout) // one that came meanwhile is still unread
 		c.mu.Unlock()
+		c.afterwards()
 	}()
 	defer c.rescue("a command")
 	c.commands(t)
@@ -208,7 +231,7 @@ func (c *conn) handle(t *task) {
 func (c *conn) rescue(where string) {
 	if p := recover(); p != nil {
 		c.hub.o.Logger.Error("realtime: panic in "+where, "panic", p, "stack", string(debug.Stack()))
-		c.disconnect(disconnect{1011, "internal error"})
+		c.disconnect(closeInternal)
 	}
 }
 
@@ -227,61 +250,103 @@ func (c *conn) isClosed() bool {
 
 // disconnect sends a coded close and forgets the connection. It doesn't wait
 // for the peer: the reader ends when the peer answers, or the sweeper cuts it.
-func (c *conn) disconnect(d disconnect) {
+// It returns false when the connection was closed before.
+func (c *conn) disconnect(d disconnect) bool {
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
-		return
+		return false
 	}
-	forget := c.close(d.reconnects())
+	forget := c.close(d, d.reconnects())
 	c.mu.Unlock()
 	c.wire.seal(closeFrameOf(d), d.code == closeSlow.code)
 	c.hub.wheel.schedule(c, closeWait)
-	if d.code == closeSlow.code || d.code == closeInvalid.code {
-		c.hub.o.Logger.Debug("realtime: closed", "code", d.code, "reason", d.reason, "addr", c.addr)
+	switch d.code {
+	case closeSlow.code:
+		c.hub.notice(noticeSlow, "realtime: closed", "code", d.code, "reason", d.reason, "addr", c.addr, "user", c.user())
+	case closeInvalid.code:
+		c.hub.notice(noticeInvalid, "realtime: closed", "code", d.code, "reason", d.reason, "addr", c.addr)
 	}
 	forget()
+	return true
 }
 
 // close marks the connection closed and returns what remains to be done without
 // the lock. back says that the client may be back soon. c.mu is held.
-func (c *conn) close(back bool) (forget func()) {
-	c.closed = true
+func (c *conn) close(d disconnect, back bool) (forget func()) {
+	c.closed, c.bye = true, d
 	c.forceAt = time.Now().Add(closeWait)
-	subs, running := c.subs, c.running
-	c.subs, c.request = nil, nil
+	subs, groups, running := c.subs, c.groups, c.running
+	c.subs, c.groups, c.held, c.request = nil, nil, nil, nil
 	// The reader, which must take c.mu before it ends, keeps the group from
 	// being waited for between here and there.
-	if len(subs) > 0 {
-		c.hub.wg.Add(1)
-	}
+	c.hub.wg.Add(1)
 	return func() {
+		c.hub.closed(d)
 		c.hub.unregister(c)
+		for _, s := range groups {
+			s.group.drop(s)
+		}
 		if running != nil {
 			running.cancel()
 		}
-		if len(subs) > 0 {
-			go func() {
-				defer c.hub.wg.Done()
-				c.hub.leaveAll(subs, back)
-			}()
+		c.mu.Lock()
+		c.undone = true
+		c.mu.Unlock()
+		c.afterwards()
+		if len(subs) == 0 {
+			c.hub.wg.Done()
+			return
 		}
+		go func() {
+			defer c.hub.wg.Done()
+			c.hub.leaveAll(subs, back)
+		}()
 	}
 }
 
-// goodbye says that a client closed its connection itself, and not as a page
-// that is reloaded does (1001, RFC 6455 section 7.4.1).
-func goodbye(err error) bool {
-	code := websocket.CloseStatus(err)
-	return code == websocket.StatusNormalClosure || code == websocket.StatusNoStatusRcvd
+// afterwards calls OnClose once nothing of the connection runs any more. The
+// caller keeps the hub's group from being waited for.
+func (c *conn) afterwards() {
+	c.mu.Lock()
+	now := c.undone && !c.busy && c.hooked
+	if now {
+		c.hooked = false
+	}
+	bye := c.bye
+	c.mu.Unlock()
+	if now {
+		c.hub.wg.Go(func() {
+			defer c.rescue("Options.OnClose")
+			c.hub.o.OnClose(&c.face, int(bye.code), bye.reason)
+		})
+	}
+}
+
+func (c *conn) user() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.who.user
+}
+
+// farewell is what a client's end of the connection says, and whether it may be
+// back soon: one that closes its connection itself isn't, unless as a page that
+// is reloaded does (1001, RFC 6455 section 7.4.1).
+func farewell(err error) (bye disconnect, back bool) {
+	var ce websocket.CloseError
+	if !errors.As(err, &ce) {
+		return closeLost, true
+	}
+	bye = disconnect{uint16(ce.Code), ce.Reason}
+	return bye, ce.Code != websocket.StatusNormalClosure && ce.Code != websocket.StatusNoStatusRcvd
 }
 
 // end is the last thing the reader does. back says that the client may be back
 // soon.
-func (c *conn) end(back bool) {
+func (c *conn) end(bye disconnect, back bool) {
 	c.mu.Lock()
 	if !c.closed {
-		forget := c.close(back)
+		forget := c.close(bye, back)
 		c.mu.Unlock()
 		forget()
 		c.hub.wheel.schedule(c, closeWait)

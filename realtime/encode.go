@@ -15,7 +15,8 @@ func quote(s string) []byte {
 }
 
 // eventFrames makes as few frames as maxFrame allows of the events that are
-// wanted, with newlines between those in one frame. name is the channel as JSON.
+// wanted, with newlines between those in one frame. name is the channel as JSON;
+// nil: they are a group's, whose publications are messages.
 func eventFrames(name []byte, events []Event, wanted func(*Event) bool) []byte {
 	size := 0
 	for i := range events {
@@ -59,6 +60,9 @@ func eventFrames(name []byte, events []Event, wanted func(*Event) bool) []byte {
 
 // appendEvent appends the push of an event.
 func appendEvent(b, name []byte, e *Event) []byte {
+	if name == nil {
+		return appendMessage(b, e.Publication.Data)
+	}
 	b = append(b, `{"push":{"channel":`...)
 	b = append(b, name...)
 	switch e.Kind {
@@ -109,7 +113,11 @@ func unsubscribeLine(channel string, why unsubscribed) []byte {
 }
 
 func messageLine(data json.RawMessage) []byte {
-	b := append([]byte(`{"push":{"message":{"data":`), data...)
+	return appendMessage(make([]byte, 0, len(data)+32), data)
+}
+
+func appendMessage(b []byte, data json.RawMessage) []byte {
+	b = append(append(b, `{"push":{"message":{"data":`...), data...)
 	return append(b, `}}}`...)
 }
 
@@ -135,6 +143,16 @@ func (ps publications) size() int {
 		n += ps[i].size()
 	}
 	return n
+}
+
+// within returns the first of them that fit into so many bytes.
+func (ps publications) within(room int) publications {
+	for i := range ps {
+		if room -= ps[i].size(); room < 0 {
+			return ps[:i]
+		}
+	}
+	return ps
 }
 
 func (p *Publication) size() int {

@@ -2,7 +2,6 @@ package realtime
 
 import (
 	"context"
-	"errors"
 	"hash/maphash"
 	"runtime"
 	"slices"
@@ -16,10 +15,10 @@ type topicShard struct {
 	m  map[string]*topic
 }
 
-// topic is one channel on this hub.
+// topic is one channel on this hub, or a group.
 type topic struct {
 	channel string
-	name    []byte // the channel as JSON
+	name    []byte // the channel as JSON; nil: a group, whose publications are messages
 
 	// life is held while subscribing at the broker or the opposite, so that
 	// neither overtakes the other.
@@ -58,10 +57,7 @@ func (h *Hub) enter(ctx context.Context, s *subscription) error {
 	t := sh.m[s.channel]
 	if t == nil {
 		t = &topic{channel: s.channel, name: quote(s.channel), latest: s.overflow == Latest}
-		t.run = func() {
-			defer h.wg.Done()
-			h.rounds(t)
-		}
+		t.init(h)
 		if sh.m == nil {
 			sh.m = map[string]*topic{}
 		}
@@ -98,6 +94,13 @@ func (h *Hub) exit(s *subscription) {
 	defer t.life.Unlock()
 	if t.remove(s) {
 		h.unref(t)
+	}
+}
+
+func (t *topic) init(h *Hub) {
+	t.run = func() {
+		defer h.wg.Done()
+		h.rounds(t)
 	}
 }
 
@@ -177,6 +180,11 @@ func (r *receiver) Deliver(channel string, e Event) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	h.deliver(t, e)
+}
+
+// deliver is Deliver with t.mu held.
+func (h *Hub) deliver(t *topic, e Event) {
 	if len(t.subs) == 0 {
 		return
 	}
@@ -207,10 +215,19 @@ func (h *Hub) awaitRound(ctx context.Context, channel string) error {
 	if t == nil {
 		return nil
 	}
+	if err := h.lockWithRoom(ctx, t); err != nil {
+		return err
+	}
+	t.mu.Unlock()
+	return nil
+}
+
+// lockWithRoom is awaitRound for who delivers to the topic at once: without an
+// error t.mu is held.
+func (h *Hub) lockWithRoom(ctx context.Context, t *topic) error {
 	for {
 		t.mu.Lock()
 		if t.size <= h.o.MaxQueue/4 || t.latest {
-			t.mu.Unlock()
 			return nil
 		}
 		if t.room == nil {
@@ -221,7 +238,7 @@ func (h *Hub) awaitRound(ctx context.Context, channel string) error {
 		select {
 		case <-room:
 		case <-h.ctx.Done():
-			return errors.New("the hub is closed")
+			return ErrClosed
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -310,6 +327,7 @@ func (h *Hub) rounds(t *topic) {
 			continue // nobody is left who could make sense of the rest
 		}
 		r := newRound(t, events)
+		h.delivered(r.count * len(subs))
 		// Back and forth: those served last are still in the processor's cache.
 		t.odd = !t.odd
 		serve(subs, r, t.odd)
@@ -355,6 +373,7 @@ type round struct {
 	events []Event
 	all    []byte // with joins and leaves
 	pubs   []byte // publications alone
+	count  int    // publications
 	first  uint64 // offsets of the first and the last publication that has one
 	last   uint64
 	epoch  string
@@ -370,6 +389,7 @@ func newRound(t *topic, events []Event) *round {
 			others = true
 			continue
 		}
+		r.count++
 		if o := e.Publication.Offset; o > 0 {
 			if r.first == 0 {
 				r.first = o

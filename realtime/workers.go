@@ -20,8 +20,7 @@ type worker struct {
 	jobs chan *conn    // closed to end it
 	done chan struct{} // a job is done
 	task task
-
-	over, back bool // what came of the job
+	came parting // of the job
 }
 
 // task is what handling a message needs. It is used again.
@@ -34,8 +33,8 @@ type task struct {
 }
 
 // employ has a worker handle a message of c or, without one, read and handle what
-// has come. It returns when that is done, with what came of it.
-func (h *Hub) employ(c *conn, message []byte) (over, back bool) {
+// has come. It returns when that is done.
+func (h *Hub) employ(c *conn, message []byte) parting {
 	w := h.workers.take()
 	if w == nil {
 		w = &worker{jobs: make(chan *conn, 1), done: make(chan struct{}, 1)}
@@ -44,14 +43,14 @@ func (h *Hub) employ(c *conn, message []byte) (over, back bool) {
 	w.task.message = message
 	w.jobs <- c
 	<-w.done
-	over, back = w.over, w.back
+	p := w.came
 	h.workers.put(w)
-	return over, back
+	return p
 }
 
 func (w *worker) run() {
 	for c := range w.jobs {
-		w.over, w.back = c.serve(&w.task)
+		w.came = c.serve(&w.task)
 		w.task = task{} // it may wait for long
 		w.done <- struct{}{}
 	}

@@ -71,7 +71,7 @@ func ours(m *manager) (*peer, error) {
 	}
 	hub, err := realtime.New("https://app.example", realtime.Via(m.Authenticate), m, realtime.Rules{"room:": rule}, &realtime.Options{
 		RPC: map[string]realtime.RPCFunc{
-			"echo": func(_ context.Context, _ realtime.Identity, data json.RawMessage) (json.RawMessage, error) {
+			"echo": func(_ context.Context, _ *realtime.Conn, data json.RawMessage) (json.RawMessage, error) {
 				return data, nil
 			},
 		},
