@@ -2,6 +2,7 @@ package realtime_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"testing"
 	"testing/synctest"
@@ -84,4 +85,27 @@ func TestCommandContext(t *testing.T) {
 		synctest.Wait()
 		require.Equal(t, context.Canceled, ended)
 	})
+}
+
+// What a command's handler waits for ends with the connection.
+func TestACommandEndsWithItsConnection(t *testing.T) {
+	waiting, ended := make(chan struct{}), make(chan error, 1)
+	s := open(t, func(o *realtime.Options) {
+		o.RPC["wait"] = func(ctx context.Context, _ *realtime.Conn, _ json.RawMessage) (json.RawMessage, error) {
+			close(waiting)
+			<-ctx.Done()
+			ended <- ctx.Err()
+			return nil, ctx.Err()
+		}
+	})
+	c := s.join("ann/s1")
+	c.write(`{"id":9,"rpc":{"method":"wait"}}`)
+	<-waiting
+	require.NoError(t, s.EndSession(t.Context(), "s1", "signed out"))
+	select {
+	case err := <-ended:
+		require.Equal(t, context.Canceled, err)
+	case <-time.After(5 * time.Second): // sooner than Options.CommandTimeout
+		t.Fatal("it still waits")
+	}
 }
