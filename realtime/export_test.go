@@ -1,11 +1,45 @@
 package realtime
 
-import "sync/atomic"
+import (
+	"context"
+	"encoding/json"
+	"sync/atomic"
+	"time"
+)
 
 // ParseCommand is parseCommand for the fuzz test.
 func ParseCommand(line []byte) bool {
 	_, ok := parseCommand(line)
 	return ok
+}
+
+// QuickCommand is what Hub.quick makes of a line, and what parseCommand does.
+func QuickCommand(line []byte) (quick, full string, ok, fullOK bool) {
+	var t task
+	ok = new(Hub).quick(&t, line)
+	if ok {
+		b, err := json.Marshal(t.command)
+		quick, ok = string(b), err == nil
+	}
+	q, fullOK := parseCommand(line)
+	if fullOK {
+		b, err := json.Marshal(q)
+		full, fullOK = string(b), err == nil
+	}
+	return quick, full, ok, fullOK
+}
+
+// ScanJSON says whether b is one JSON value without space around it, and whether
+// there is space within.
+func ScanJSON(b []byte) (valid, spaced bool) {
+	s := scanner{b: b, deep: maxDepth}
+	return s.valueEnd(0) == len(b), s.spaced
+}
+
+// CommandContext is the context of a command of a hub whose own is given.
+func CommandContext(hub context.Context, deadline time.Time) (context.Context, context.CancelFunc) {
+	c := &lazyContext{hub: hub, deadline: deadline}
+	return c, c.cancel
 }
 
 // PlainReason is plainReason for the fuzz test.
