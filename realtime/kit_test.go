@@ -199,7 +199,7 @@ func options() *realtime.Options {
 			"board:": {HistorySize: 1, HistoryTTL: time.Hour, Overflow: realtime.Latest},
 			"drop:":  {HistorySize: 100_000, HistoryTTL: time.Hour, Overflow: realtime.DropOldest},
 		},
-		RPC: map[string]realtime.RPCFunc{"echo": func(_ context.Context, _ realtime.Identity, data json.RawMessage) (json.RawMessage, error) {
+		RPC: map[string]realtime.RPCFunc{"echo": func(_ context.Context, _ *realtime.Conn, data json.RawMessage) (json.RawMessage, error) {
 			return data, nil
 		}},
 		Info:   func(who realtime.Identity) json.RawMessage { return json.RawMessage(`{"name":"` + who.UserID() + `"}`) },

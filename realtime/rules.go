@@ -40,10 +40,12 @@ type Grant struct {
 // over reports whether the grant's time is up.
 func (g *Grant) over(now time.Time) bool { return !g.Expires.IsZero() && !now.Before(g.Expires) }
 
-// Errors a [Rule] answers with.
+// Errors: the first two are a [Rule]'s answers.
 var (
 	ErrDenied         = errors.New("realtime: permission denied")
 	ErrUnknownChannel = errors.New("realtime: unknown channel")
+	ErrClosed         = errors.New("realtime: closed")     // the connection or the hub
+	ErrQueueFull      = errors.New("realtime: queue full") // of a connection, which is closed with 3008
 )
 
 // Overflow says what becomes of a channel's messages for a reader that is too
@@ -55,14 +57,14 @@ const (
 	// recovers in channels that keep a history.
 	Close Overflow = iota
 
-	// DropOldest drops what waits for this channel and tells the client that it
-	// has missed something (unsubscribe, 2500), so that it subscribes again and
-	// recovers. The connection and its other channels stay, but for channels of
-	// [Options.Subscribe].
+	// DropOldest drops what waits for this channel and tells the client
+	// (unsubscribe, 2500), so that it subscribes again and recovers. The
+	// connection stays, but not for channels of [Options.Subscribe].
 	DropOldest
 
-	// Latest keeps only the newest message of this channel waiting. For channels
-	// whose every message is the whole truth, as a score board.
+	// Latest keeps only the newest message waiting, and sends it to who
+	// subscribes. For channels whose every message is the whole truth, as a
+	// score board.
 	Latest
 )
 

@@ -219,17 +219,23 @@ func (m *Manager[D]) event(ctx context.Context, e Event) {
 
 // evict ends the user's longest unused sessions beyond MaxPerUser, when rec
 // has begun, at now. Sign-ins at the same time must not end each other: the later one
-// stays, as if they had come one after the other. Failing to is no reason to
-// refuse a sign-in.
+// stays, as if they had come one after the other. What is over, and only not
+// removed yet, goes first. Failing to is no reason to refuse a sign-in, so a
+// client that goes away must not make it fail.
 func (m *Manager[D]) evict(ctx context.Context, rec Record, now time.Time) {
 	if m.config.maxPerUser < 0 {
 		return
 	}
+	ctx, cancel := detached(ctx)
+	defer cancel()
 	recs, err := m.store.ListUser(ctx, rec.UserID)
 	if excess := len(recs) - m.config.maxPerUser; err == nil && excess > 0 {
 		rank := func(r Record) int {
-			if r.ID == rec.ID {
+			switch {
+			case r.ID == rec.ID:
 				return 1
+			case !isLive(r, now):
+				return -1
 			}
 			// Of the same millisecond one has to be the later, for both.
 			begun := later(r.Created, r.AuthTime)
@@ -263,7 +269,9 @@ func (m *Manager[D]) reap(ctx context.Context) {
 		case <-tick.C:
 		}
 		for {
+			start := time.Now()
 			ended, err := m.store.Reap(ctx, m.now(), reapBatch)
+			took := time.Since(start)
 			m.ended(ctx, ended)
 			if err != nil && ctx.Err() == nil {
 				m.config.logger.Warn("session: expired sessions could not be removed", "error", err)
@@ -271,11 +279,23 @@ func (m *Manager[D]) reap(ctx context.Context) {
 			if err != nil || len(ended) < reapBatch {
 				break
 			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(reapRest * took):
+			}
 		}
 	}
 }
 
-const reapBatch = 500
+const (
+	// reapBatch is how many sessions one call of the store removes: as long as
+	// that takes, whoever ends a session may have to wait.
+	reapBatch = 50
+	// reapRest is how many times as long as a batch took the store is left alone
+	// before the next, so that whoever has much to remove is not noticed.
+	reapRest = 2
+)
 
 // hooks is the list of OnEnd functions.
 type hooks struct {

@@ -60,6 +60,11 @@ func TestS5_EndingAUsersSessions(t *testing.T) {
 		fillPostgres(t, db, 0, n, time.Now().Add(time.Hour))
 		revoke(t, s, n)
 	})
+	t.Run("MariaDB", func(t *testing.T) {
+		s, db := mariaStore(t, mariaServer(t).DSN())
+		fillMaria(t, db, n)
+		revoke(t, s, n)
+	})
 	t.Run("Redis", func(t *testing.T) {
 		// Writes are on the disk before they are answered once it is filled.
 		server := redisServer(t, "--appendfsync", "no", "--auto-aof-rewrite-percentage", "0")

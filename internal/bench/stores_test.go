@@ -12,12 +12,14 @@ import (
 	"testing"
 	"time"
 
+	_ "github.com/go-sql-driver/mysql"
 	_ "github.com/jackc/pgx/v5/stdlib"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 	_ "modernc.org/sqlite"
 
 	"github.com/gatewire/gatewire/internal/child"
+	"github.com/gatewire/gatewire/internal/mysqltest"
 	"github.com/gatewire/gatewire/internal/pgtest"
 	"github.com/gatewire/gatewire/internal/redistest"
 	"github.com/gatewire/gatewire/session"
@@ -71,6 +73,27 @@ func postgresDatabase(t testing.TB) (addr string, url func(addr string) string) 
 	return server.Addr(), func(addr string) string { return strings.Replace(server.Via(addr), "/postgres?", "/"+name+"?", 1) }
 }
 
+// mariaServer starts a server that writes to the disk before it answers.
+func mariaServer(t testing.TB) *mysqltest.Server {
+	t.Helper()
+	s, err := mysqltest.Start()
+	child.Require(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	root := open(t, "mysql", s.DSN())
+	_, err = root.ExecContext(t.Context(), `SET GLOBAL innodb_flush_log_at_trx_commit = 1`)
+	require.NoError(t, err)
+	return s
+}
+
+func mariaStore(t testing.TB, dsn string) (*sqlstore.Store, *sql.DB) {
+	t.Helper()
+	db := open(t, "mysql", dsn)
+	s, err := sqlstore.New(db, sqlstore.MySQL)
+	require.NoError(t, err)
+	require.NoError(t, s.Migrate(t.Context()))
+	return s, db
+}
+
 func redisServer(t testing.TB, config ...string) *redistest.Server {
 	t.Helper()
 	s, err := redistest.Start(config...)
@@ -84,7 +107,7 @@ func open(t testing.TB, driver, dsn string) *sql.DB {
 	t.Helper()
 	db, err := sql.Open(driver, dsn)
 	require.NoError(t, err)
-	if driver == "pgx" {
+	if driver != "sqlite" {
 		db.SetMaxOpenConns(20)
 		db.SetMaxIdleConns(20)
 	}
@@ -124,7 +147,7 @@ func record(key session.Key, id string, i int) session.Record {
 
 func userOf(i int) string { return fmt.Sprintf("user-%d", i/10) }
 
-// sessionColumns are what fillPostgres and fillSQLite set, after id, key and
+// sessionColumns are what the fill functions set, after id, key and
 // user_id.
 const sessionColumns = `(id, key, user_id, kind, rev, scopes, roles, auth_time, created, seen, idle_expires, expires, user_agent, ip,
 	origin_issuer, origin_subject, origin_sid, refresh_rotated, data)`
@@ -141,6 +164,22 @@ func fillPostgres(t testing.TB, db *sql.DB, from, to int, dies time.Time) {
 	_, err = db.ExecContext(t.Context(), `VACUUM ANALYZE gatewire_sessions`)
 	require.NoError(t, err)
 	_, err = db.ExecContext(t.Context(), `CHECKPOINT`)
+	require.NoError(t, err)
+}
+
+// fillMaria writes n sessions as the store would.
+func fillMaria(t testing.TB, db *sql.DB, n int) {
+	t.Helper()
+	const batch = 100_000 // what one transaction keeps to be undone
+	now := time.Now()
+	for from := 0; from < n; from += batch {
+		_, err := db.ExecContext(t.Context(), fmt.Sprintf("INSERT INTO gatewire_sessions "+strings.Replace(sessionColumns, "key", "`key`", 1)+`
+			SELECT upper(substr(md5(seq), 1, 26)), unhex(sha2(seq, 256)), concat('user-', seq div 10), 'cookie', 1, 'null', 'null', %[3]d, %[3]d, %[3]d, %[4]d, %[5]d, '%[6]s',
+				'192.0.2.7', '', '', '', %[7]d, x'017b7d' FROM seq_%[1]d_to_%[2]d`, from, min(from+batch, n)-1,
+			now.UnixMicro(), now.Add(30*time.Minute).UnixMicro(), now.Add(12*time.Hour).UnixMicro(), userAgent, time.Time{}.UnixMicro()))
+		require.NoError(t, err)
+	}
+	_, err := db.ExecContext(t.Context(), `ANALYZE TABLE gatewire_sessions`)
 	require.NoError(t, err)
 }
 

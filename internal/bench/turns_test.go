@@ -30,6 +30,12 @@ func TestS7_OneRoundTripARequest(t *testing.T) {
 		store, _ := postgresStore(t, url(p.Addr()))
 		countTurns(t, p, store)
 	})
+	t.Run("MariaDB", func(t *testing.T) {
+		server := mariaServer(t)
+		p := through(t, server.Addr())
+		store, _ := mariaStore(t, server.Via(p.Addr()))
+		countTurns(t, p, store)
+	})
 	t.Run("Redis", func(t *testing.T) {
 		p := through(t, redisServer(t).Addr())
 		countTurns(t, p, redisStore(t, p.Addr()))

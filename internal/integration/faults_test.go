@@ -1,6 +1,7 @@
 package integration_test
 
 import (
+	"context"
 	"database/sql"
 	"fmt"
 	"log/slog"
@@ -82,6 +83,12 @@ func befall(t *testing.T, nodes []session.Store, faults []fault) {
 	t.Helper()
 	l, err := sessionload.Start(t.Context(), nodes, sessionload.Options{Impatience: 300 * time.Millisecond, Session: loaded()})
 	require.NoError(t, err)
+	stopped := false
+	t.Cleanup(func() {
+		if !stopped { // something has failed, and the load would go on
+			_ = l.Stop(context.Background())
+		}
+	})
 	_, err = l.Healed(recovery)
 	require.NoError(t, err)
 	for _, f := range faults {
@@ -102,6 +109,7 @@ func befall(t *testing.T, nodes []session.Store, faults []fault) {
 			took.Round(time.Millisecond), goroutines)
 	}
 	t.Logf("%d requests, the longest handled for %v", l.Requests(), l.Longest().Round(time.Millisecond))
+	stopped = true
 	require.NoError(t, l.Stop(t.Context()))
 	require.Zero(t, l.Running())
 }

@@ -138,7 +138,7 @@ func TestServeInFakeTime(t *testing.T) {
 func talkative(t *testing.T, change func(*realtime.Options)) (*realtimetest.Server, *realtime.Hub) {
 	o := &realtime.Options{
 		Channels: map[string]realtime.Channel{"room:": {HistorySize: 100, HistoryTTL: time.Hour}},
-		RPC: map[string]realtime.RPCFunc{"echo": func(_ context.Context, _ realtime.Identity, data json.RawMessage) (json.RawMessage, error) {
+		RPC: map[string]realtime.RPCFunc{"echo": func(_ context.Context, _ *realtime.Conn, data json.RawMessage) (json.RawMessage, error) {
 			return data, nil
 		}},
 		Info:   func(who realtime.Identity) json.RawMessage { return json.RawMessage(`"` + who.UserID() + `"`) },
@@ -188,8 +188,8 @@ func TestClient(t *testing.T) {
 		ctx := t.Context()
 		heard := make(chan string, 1)
 		s, hub := talkative(t, func(o *realtime.Options) {
-			o.OnMessage = func(_ context.Context, who realtime.Identity, data json.RawMessage) {
-				heard <- who.UserID() + " " + string(data)
+			o.OnMessage = func(_ context.Context, c *realtime.Conn, data json.RawMessage) {
+				heard <- c.Identity().UserID() + " " + string(data)
 			}
 		})
 		ann, err := s.Dial(ctx, "/", nil)

@@ -74,9 +74,9 @@ func newNode(w *world, n int, down bool) (*node, error) {
 		&realtime.Options{
 			Broker: broker, Logger: quiet, RefreshGrace: tokenGrace, UnknownAfter: blindAfter,
 			Channels: map[string]realtime.Channel{"room:": {HistorySize: 1000, HistoryTTL: time.Hour}},
-			RPC: map[string]realtime.RPCFunc{"whoami": func(_ context.Context, who realtime.Identity, _ json.RawMessage) (json.RawMessage, error) {
+			RPC: map[string]realtime.RPCFunc{"whoami": func(_ context.Context, c *realtime.Conn, _ json.RawMessage) (json.RawMessage, error) {
 				w.nap()
-				return json.RawMessage(strconv.Quote(who.UserID() + " " + who.SessionID())), nil
+				return json.RawMessage(strconv.Quote(c.Identity().UserID() + " " + c.Identity().SessionID())), nil
 			}},
 		})
 	if err != nil {
