@@ -114,7 +114,7 @@ func TestMetrics(t *testing.T) {
 			s := inBubble(t, w, w, func(o *realtime.Options) { o.Metrics, o.MaxQueue = m, 256<<10 })
 			_, resume := s.stall("drop:x")
 			s.join("bob/s2").subscribe("drop:x", "")
-			for range 10 {
+			for range 10 + 7 { // the connection itself holds some
 				require.NoError(t, s.Publish(t.Context(), "drop:x", kilobytes(8)))
 				synctest.Wait()
 			}
@@ -155,6 +155,7 @@ func TestMetrics(t *testing.T) {
 			a.code()
 			b.code()
 			there.code()
+			synctest.Wait() // until it is counted, too
 			m.mu.Lock()
 			require.Equal(t, []time.Duration{0, 0}, m.revoked)
 			m.mu.Unlock()
@@ -168,6 +169,7 @@ func TestMetrics(t *testing.T) {
 			ended := time.Now()
 			c.code()
 			really := time.Since(ended)
+			synctest.Wait()
 			m.mu.Lock()
 			defer m.mu.Unlock()
 			require.Len(t, m.revoked, 3)

@@ -12,8 +12,8 @@ type phase uint8
 const (
 	joining phase = iota // what is published is kept for later
 	live
-	asking // live, but the grant has expired: what is published is kept until the rule has answered
 	behind // of a group: nothing reaches it until it has been sent the whole state
+	asking // live, but the grant has expired: what is published is kept until the rule has answered
 	over
 )
 
@@ -156,9 +156,10 @@ func (s *subscription) activate(reply func()) bool {
 	return true
 }
 
-// pushEarly sends what came before the subscription was live. s.mu is held.
-func (s *subscription) pushEarly() sent {
-	early, res := s.early, sentOK
+// pushEarly sends what was kept. s.mu is held and s is live. sentFull is as of
+// push.
+func (s *subscription) pushEarly() (res sent) {
+	early := s.early
 	s.early, s.earlySize = nil, 0
 	for _, r := range early {
 		if s.phase == live && res == sentOK {

@@ -277,8 +277,8 @@ func (c *Client) Live() bool {
 // Mute makes the client answer no more pings.
 func (c *Client) Mute() { c.set(func() { c.mute = true }) }
 
-// Pause makes the client a reader that stalls: one more message is read, 4 KiB
-// wait on the way, and then the hub's queue fills. Resume ends it.
+// Pause makes the client a reader that stalls: one more message is read, some
+// 64 KiB wait on the way, and then the hub's queue fills. Resume ends it.
 func (c *Client) Pause() { c.set(func() { c.paused = true }) }
 
 // Resume ends a Pause.

@@ -10,9 +10,8 @@ import (
 )
 
 // pipeRoom is how many bytes wait in one direction of a connection, as in a
-// socket's buffers. Whoever writes more waits for the reader. It is little, so
-// that a reader that stalls is soon noticed.
-const pipeRoom = 4 << 10
+// socket's buffers. Whoever writes more waits for the reader.
+const pipeRoom = 64 << 10
 
 // pipe is one end of a connection in memory. Waiting on it counts as durably
 // blocked in a synctest bubble, which waiting on a socket does not.

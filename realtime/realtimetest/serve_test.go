@@ -188,8 +188,8 @@ func TestClient(t *testing.T) {
 		ctx := t.Context()
 		heard := make(chan string, 1)
 		s, hub := talkative(t, func(o *realtime.Options) {
-			o.OnMessage = func(_ context.Context, c *realtime.Conn, data json.RawMessage) {
-				heard <- c.Identity().UserID() + " " + string(data)
+			o.OnMessage = func(_ context.Context, who *realtime.Conn, data json.RawMessage) {
+				heard <- who.Identity().UserID() + " " + string(data)
 			}
 		})
 		ann, err := s.Dial(ctx, "/", nil)

@@ -75,8 +75,9 @@ func newNode(w *world, n int, down bool) (*node, error) {
 			Broker: broker, Logger: quiet, RefreshGrace: tokenGrace, UnknownAfter: blindAfter,
 			Channels: map[string]realtime.Channel{"room:": {HistorySize: 1000, HistoryTTL: time.Hour}},
 			RPC: map[string]realtime.RPCFunc{"whoami": func(_ context.Context, c *realtime.Conn, _ json.RawMessage) (json.RawMessage, error) {
+				who := c.Identity()
 				w.nap()
-				return json.RawMessage(strconv.Quote(c.Identity().UserID() + " " + c.Identity().SessionID())), nil
+				return json.RawMessage(strconv.Quote(who.UserID() + " " + who.SessionID())), nil
 			}},
 		})
 	if err != nil {
