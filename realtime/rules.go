@@ -14,8 +14,8 @@ type Rules map[string]Rule
 
 // Rule is the one gate of a channel. It is asked before a live subscription,
 // history, recovery, presence, publishing and server-side subscriptions alike,
-// and asked again when a connection's credential is refreshed and by
-// [Hub.Reauthorize]. It is called concurrently.
+// and asked again when a connection's credential is refreshed, when its grant
+// expires and by [Hub.Reauthorize]. It is called concurrently.
 //
 // [ErrDenied] refuses (103), [ErrUnknownChannel] says there is no such channel
 // (102), an [*Error] is sent as it is. Any other error means that the rule
@@ -30,12 +30,22 @@ type Grant struct {
 	JoinLeave bool // be announced when entering and leaving, and be told of others
 	History   bool // read back what the channel keeps
 	Recover   bool // be sent, after a lost connection, what was missed
+
+	// Expires is when the rule is to be asked again: within 250 ms of it for a
+	// subscription that is live, which gets nothing until the rule has answered.
+	// A grant that is over when it is given refuses. Zero means never.
+	Expires time.Time
 }
 
-// Errors a [Rule] answers with.
+// over reports whether the grant's time is up.
+func (g *Grant) over(now time.Time) bool { return !g.Expires.IsZero() && !now.Before(g.Expires) }
+
+// Errors: the first two are a [Rule]'s answers.
 var (
 	ErrDenied         = errors.New("realtime: permission denied")
 	ErrUnknownChannel = errors.New("realtime: unknown channel")
+	ErrClosed         = errors.New("realtime: closed")     // the connection or the hub
+	ErrQueueFull      = errors.New("realtime: queue full") // of a connection, which is closed with 3008
 )
 
 // Overflow says what becomes of a channel's messages for a reader that is too
@@ -47,14 +57,14 @@ const (
 	// recovers in channels that keep a history.
 	Close Overflow = iota
 
-	// DropOldest drops what waits for this channel and tells the client that it
-	// has missed something (unsubscribe, 2500), so that it subscribes again and
-	// recovers. The connection and its other channels stay, but for channels of
-	// [Options.Subscribe].
+	// DropOldest drops what waits for this channel and tells the client
+	// (unsubscribe, 2500), so that it subscribes again and recovers. The
+	// connection stays, but not for channels of [Options.Subscribe].
 	DropOldest
 
-	// Latest keeps only the newest message of this channel waiting. For channels
-	// whose every message is the whole truth, as a score board.
+	// Latest keeps only the newest message waiting, and sends it to who
+	// subscribes. For channels whose every message is the whole truth, as a
+	// score board.
 	Latest
 )
 

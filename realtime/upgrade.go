@@ -13,12 +13,10 @@ import (
 
 const subprotocol = "centrifuge-json"
 
-// ServeHTTP takes a WebSocket handshake. It returns once the connection is
-// made, and the connection lives on with one goroutine.
-//
-// What is wrong with the request itself is answered as HTTP: another origin
-// 403, a subprotocol that isn't spoken 400, no upgrade 426, HTTP/2 505, draining
-// 503. What is wrong with who sends it is a coded close on the open socket, as
+// ServeHTTP takes a WebSocket handshake, and returns once the connection is made.
+// What is wrong with the request itself is answered as HTTP: another origin 403,
+// a subprotocol that isn't spoken 400, no upgrade 426, HTTP/2 505, draining 503.
+// What is wrong with who sends it is a coded close on the open socket, as
 // browsers show pages nothing of a refused handshake.
 func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
@@ -26,6 +24,7 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "realtime: a WebSocket needs HTTP/1.1", http.StatusHTTPVersionNotSupported)
 		return
 	case !h.originAllowed(r):
+		h.notice(noticeOrigin, "realtime: origin refused", "origin", cutTo(strings.ToValidUTF8(r.Header.Get("Origin"), "?"), 200), "addr", h.address(r))
 		http.Error(w, "realtime: origin not allowed", http.StatusForbidden)
 		return
 	case !subprotocolSpoken(r):
