@@ -264,8 +264,9 @@ func TestR9_SlowConsumersOfGroups(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s, b, g := grouped(t, &realtime.GroupOptions{Overflow: realtime.Latest}, nil)
 			slow, resume := s.stalled("slow/s9")
-			for range 34 { // all but full of what isn't the group's, and what the connection holds
+			for s.Snapshot(0).QueueBytes < 210<<10 { // all but full of what isn't the group's
 				require.NoError(t, b.conn("slow").Send(kilobytes(8)))
+				synctest.Wait()
 			}
 			require.NoError(t, g.Send(t.Context(), kilobytes(60)))
 			synctest.Wait()
