@@ -135,12 +135,12 @@ func (c *conn) historyCommand(ctx context.Context, who Identity, q *historyReque
 }
 
 // rpc answers an rpc command.
-func (c *conn) rpc(ctx context.Context, who Identity, q *rpcRequest) (any, *Error) {
+func (c *conn) rpc(ctx context.Context, q *rpcRequest) (any, *Error) {
 	f := c.hub.o.RPC[q.Method]
 	if f == nil {
 		return nil, errMethodNotFound
 	}
-	data, err := f(ctx, who, q.Data)
+	data, err := f(ctx, &c.face, q.Data)
 	if err != nil {
 		return nil, c.errorFor("rpc "+q.Method, err)
 	}

@@ -117,9 +117,8 @@ type Presence interface {
 	Stats(ctx context.Context, channel string) (clients, users int, err error)
 }
 
-// Control is a [Broker] that also carries what one hub tells all: by it
-// [Hub.SendUser], [Hub.EndSession], [Hub.EndUser] and [Hub.Reauthorize] reach
-// the other nodes.
+// Control is a [Broker] that also carries what one hub tells all: by it the
+// Send, End and Reauthorize methods of [Hub] reach the other nodes.
 type Control interface {
 	// Broadcast hands a message to every attached link, the sender's too: each
 	// at most once, those of one sender in order.

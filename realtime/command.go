@@ -230,7 +230,7 @@ func (c *conn) run(ctx context.Context, q *command) {
 		return
 	case q.Send != nil:
 		if f := c.hub.o.OnMessage; f != nil {
-			f(ctx, who, q.Send.Data)
+			f(ctx, &c.face, q.Send.Data)
 		}
 		return
 	case q.Unsubscribe != nil:
@@ -249,7 +249,7 @@ func (c *conn) run(ctx context.Context, q *command) {
 		result, refuse = c.historyCommand(ctx, who, q.History)
 	case q.RPC != nil:
 		method = "rpc"
-		result, refuse = c.rpc(ctx, who, q.RPC)
+		result, refuse = c.rpc(ctx, q.RPC)
 	case q.Refresh != nil:
 		method = "refresh"
 		result, refuse = c.refresh(ctx, q.Refresh.Token)

@@ -34,9 +34,6 @@ func (h *Hub) configure(site string, rules Rules, o *Options) error {
 	if h.sessions == nil {
 		bad("Sessions are needed, so that sockets end with their session")
 	}
-	if len(rules) == 0 {
-		bad("Rules are needed: without one no channel exists")
-	}
 	h.rules = Rules{}
 	for prefix, rule := range rules {
 		if prefix == "" || rule == nil {

@@ -28,6 +28,7 @@ type conn struct {
 	hub  *Hub
 	id   string
 	addr string
+	face Conn // as handlers see it
 	ws   *websocket.Conn
 	wire wire
 
@@ -45,6 +46,11 @@ type conn struct {
 	leaving map[string]chan struct{} // channels the server has put it out of; closed when it has left them
 	rights  uint64                   // raised whenever rules must be asked again
 	cancel  context.CancelFunc       // of the command that is running
+	groups  []*subscription
+	held    []byte     // frames of handlers that wait for the connect reply
+	bye     disconnect // why it was closed
+	hooked  bool       // OnClose is still to be called
+	undone  bool       // closed, and found nowhere any more
 
 	connectBy time.Time
 	pingAt    time.Time
@@ -62,13 +68,15 @@ type conn struct {
 
 func newConn(h *Hub, addr string) *conn {
 	now := time.Now()
-	return &conn{
+	c := &conn{
 		hub:       h,
 		id:        randomID(),
 		addr:      addr,
 		connectBy: now.Add(h.o.ConnectTimeout),
 		bucket:    bucket{level: float64(2 * h.o.CommandsPerSec), at: now},
 	}
+	c.face.c = c
+	return c
 }
 
 // messages are read into buffers that are shared by all connections.
@@ -77,13 +85,13 @@ var messages = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b
 // read is the connection's one goroutine.
 func (c *conn) read() {
 	defer c.hub.wg.Done()
-	back := true
-	defer func() { c.end(back) }()
+	bye, back := closeLost, true
+	defer func() { c.end(bye, back) }()
 	for {
 		// A context that can't be cancelled costs nothing; the wire is what ends reads.
 		typ, r, err := c.ws.Reader(context.Background())
 		if err != nil {
-			back = !goodbye(err)
+			bye, back = farewell(err)
 			return
 		}
 		if c.isClosed() {
@@ -180,6 +188,7 @@ func (c *conn) handle(message []byte) {
 		c.busy, c.cancel = false, nil
 		c.pongBy = time.Now().Add(c.hub.o.PongTimeout) // one that came meanwhile is still unread
 		c.mu.Unlock()
+		c.afterwards()
 	}()
 	defer c.rescue("a command")
 	c.commands(ctx, message)
@@ -191,13 +200,13 @@ func (c *conn) handle(message []byte) {
 func (c *conn) rescue(where string) {
 	if p := recover(); p != nil {
 		c.hub.o.Logger.Error("realtime: panic in "+where, "panic", p, "stack", string(debug.Stack()))
-		c.disconnect(disconnect{1011, "internal error"})
+		c.disconnect(closeInternal)
 	}
 }
 
 // send sends frames that belong to no subscription.
 func (c *conn) send(frames []byte) {
-	if c.wire.send(frames, nil) == sentFull {
+	if c.wire.send(chunk{b: frames}) == sentFull {
 		c.disconnect(closeSlow)
 	}
 }
@@ -210,61 +219,103 @@ func (c *conn) isClosed() bool {
 
 // disconnect sends a coded close and forgets the connection. It doesn't wait
 // for the peer: the reader ends when the peer answers, or the sweeper cuts it.
-func (c *conn) disconnect(d disconnect) {
+// It returns false when the connection was closed before.
+func (c *conn) disconnect(d disconnect) bool {
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
-		return
+		return false
 	}
-	forget := c.close(d.reconnects())
+	forget := c.close(d, d.reconnects())
 	c.mu.Unlock()
 	c.wire.seal(closeFrameOf(d), d.code == closeSlow.code)
 	c.hub.wheel.schedule(c, closeWait)
-	if d.code == closeSlow.code || d.code == closeInvalid.code {
-		c.hub.o.Logger.Debug("realtime: closed", "code", d.code, "reason", d.reason, "addr", c.addr)
+	switch d.code {
+	case closeSlow.code:
+		c.hub.notice(noticeSlow, "realtime: closed", "code", d.code, "reason", d.reason, "addr", c.addr, "user", c.user())
+	case closeInvalid.code:
+		c.hub.notice(noticeInvalid, "realtime: closed", "code", d.code, "reason", d.reason, "addr", c.addr)
 	}
 	forget()
+	return true
 }
 
 // close marks the connection closed and returns what remains to be done without
 // the lock. back says that the client may be back soon. c.mu is held.
-func (c *conn) close(back bool) (forget func()) {
-	c.closed = true
+func (c *conn) close(d disconnect, back bool) (forget func()) {
+	c.closed, c.bye = true, d
 	c.forceAt = time.Now().Add(closeWait)
-	subs, cancel := c.subs, c.cancel
-	c.subs, c.request = nil, nil
+	subs, groups, cancel := c.subs, c.groups, c.cancel
+	c.subs, c.groups, c.held, c.request = nil, nil, nil, nil
 	// The reader, which must take c.mu before it ends, keeps the group from
 	// being waited for between here and there.
-	if len(subs) > 0 {
-		c.hub.wg.Add(1)
-	}
+	c.hub.wg.Add(1)
 	return func() {
+		c.hub.closed(d)
 		c.hub.unregister(c)
+		for _, s := range groups {
+			s.group.drop(s)
+		}
 		if cancel != nil {
 			cancel()
 		}
-		if len(subs) > 0 {
-			go func() {
-				defer c.hub.wg.Done()
-				c.hub.leaveAll(subs, back)
-			}()
+		c.mu.Lock()
+		c.undone = true
+		c.mu.Unlock()
+		c.afterwards()
+		if len(subs) == 0 {
+			c.hub.wg.Done()
+			return
 		}
+		go func() {
+			defer c.hub.wg.Done()
+			c.hub.leaveAll(subs, back)
+		}()
 	}
 }
 
-// goodbye says that a client closed its connection itself, and not as a page
-// that is reloaded does (1001, RFC 6455 section 7.4.1).
-func goodbye(err error) bool {
-	code := websocket.CloseStatus(err)
-	return code == websocket.StatusNormalClosure || code == websocket.StatusNoStatusRcvd
+// afterwards calls OnClose once nothing of the connection runs any more. The
+// caller keeps the hub's group from being waited for.
+func (c *conn) afterwards() {
+	c.mu.Lock()
+	now := c.undone && !c.busy && c.hooked
+	if now {
+		c.hooked = false
+	}
+	bye := c.bye
+	c.mu.Unlock()
+	if now {
+		c.hub.wg.Go(func() {
+			defer c.rescue("Options.OnClose")
+			c.hub.o.OnClose(&c.face, int(bye.code), bye.reason)
+		})
+	}
+}
+
+func (c *conn) user() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.who.user
+}
+
+// farewell is what a client's end of the connection says, and whether it may be
+// back soon: one that closes its connection itself isn't, unless as a page that
+// is reloaded does (1001, RFC 6455 section 7.4.1).
+func farewell(err error) (bye disconnect, back bool) {
+	var ce websocket.CloseError
+	if !errors.As(err, &ce) {
+		return closeLost, true
+	}
+	bye = disconnect{uint16(ce.Code), ce.Reason}
+	return bye, ce.Code != websocket.StatusNormalClosure && ce.Code != websocket.StatusNoStatusRcvd
 }
 
 // end is the last thing the reader does. back says that the client may be back
 // soon.
-func (c *conn) end(back bool) {
+func (c *conn) end(bye disconnect, back bool) {
 	c.mu.Lock()
 	if !c.closed {
-		forget := c.close(back)
+		forget := c.close(bye, back)
 		c.mu.Unlock()
 		forget()
 		c.hub.wheel.schedule(c, closeWait)

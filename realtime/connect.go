@@ -2,7 +2,9 @@ package realtime
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -13,6 +15,7 @@ type connectRequest struct {
 
 type connectResult struct {
 	Client  string                      `json:"client"`
+	Data    json.RawMessage             `json:"data,omitempty"` // of Options.OnConnect
 	Node    string                      `json:"node,omitempty"`
 	Expires bool                        `json:"expires,omitempty"`
 	TTL     int64                       `json:"ttl,omitempty"`
@@ -53,14 +56,18 @@ func (c *conn) connect(ctx context.Context, id uint32, q *connectRequest) {
 	if !c.checkAlive(ctx, id) {
 		return
 	}
-	result := &connectResult{Client: c.id, Node: c.hub.node, Ping: seconds(c.hub.o.PingInterval), Pong: true}
+	data, ok := c.welcome(ctx, id)
+	if !ok {
+		return
+	}
+	result := &connectResult{Client: c.id, Data: data, Node: c.hub.node, Ping: seconds(c.hub.o.PingInterval), Pong: true}
 	result.Expires, result.TTL = c.ttl(time.Now())
 	subs := c.serverSubs(ctx, who, q, result)
 
 	body, err := encodeJSON(result)
 	if err != nil {
 		c.hub.o.Logger.Error("realtime: encode a reply", "error", err)
-		c.refuseConnect(id, refusalUnavailable)
+		c.disconnect(closeInternal)
 		return
 	}
 	c.flush()
@@ -77,13 +84,21 @@ func (c *conn) connect(ctx context.Context, id uint32, q *connectRequest) {
 	if !c.expires.IsZero() {
 		first = min(first, c.expires.Sub(now))
 	}
-	res := c.wire.send(frame, nil) // with the lock: whoever finds it connected sends after this
+	res := c.wire.send(chunk{b: frame}) // with the lock: whoever finds it connected sends after this
+	if len(c.held) > 0 && res == sentOK {
+		res = c.wire.send(chunk{b: c.held})
+	}
+	c.held = nil
+	groups := slices.Clone(c.groups)
 	c.mu.Unlock()
 	if res == sentFull {
 		c.disconnect(closeSlow)
 		return
 	}
 	c.hub.wheel.schedule(c, first)
+	for _, s := range groups {
+		s.group.open(s)
+	}
 	for _, s := range subs {
 		if s.activate(func() {}) {
 			c.announceJoin(ctx, s)
@@ -91,6 +106,39 @@ func (c *conn) connect(ctx context.Context, id uint32, q *connectRequest) {
 			c.kick(s, unsubscribeGap)
 		}
 	}
+}
+
+// welcome asks the host about a connection, and returns what it says to the
+// client. It returns false when there is nobody left to be answered.
+func (c *conn) welcome(ctx context.Context, id uint32) (json.RawMessage, bool) {
+	var data json.RawMessage
+	if f := c.hub.o.OnConnect; f != nil {
+		var err error
+		if data, err = f(ctx, &c.face); err != nil {
+			e := c.errorFor("Options.OnConnect", err)
+			c.refuse(id, e)
+			c.flush()
+			d := disconnect{closeRefused.code, e.Message}
+			if e.Temporary {
+				d.code = closeUnknown.code
+			}
+			c.disconnect(d)
+			return nil, false
+		}
+	}
+	c.mu.Lock()
+	c.hooked = c.hub.o.OnClose != nil
+	c.mu.Unlock()
+	if len(data) == 0 {
+		return nil, true
+	}
+	data, err := c.hub.sendable(data)
+	if err != nil {
+		c.hub.o.Logger.Error("realtime: Options.OnConnect", "error", err)
+		c.disconnect(closeInternal)
+		return nil, false
+	}
+	return data, true
 }
 
 func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
@@ -321,7 +369,7 @@ func (c *conn) serverSubs(ctx context.Context, who Identity, q *connectRequest, 
 		return nil
 	}
 	var subs []*subscription
-	room := c.hub.o.MaxQueue / 2 // for all of them: they share a reply
+	room := c.hub.o.MaxQueue/2 - len(result.Data) // for all of them: they share a reply
 	for _, channel := range c.hub.o.Subscribe(who) {
 		p := &subscribeParams{}
 		if old := q.Subs[channel]; old != nil {

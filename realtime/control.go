@@ -3,7 +3,9 @@ package realtime
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
@@ -13,13 +15,20 @@ import (
 type message struct {
 	Node string          `json:"node"` // who says it
 	Op   string          `json:"op"`
-	User string          `json:"user,omitempty"`
 	Ends []ending        `json:"ends,omitempty"`
 	Data json.RawMessage `json:"data,omitempty"`
+	recipients
+}
+
+// recipients are who gets a message: one of these.
+type recipients struct {
+	User    string   `json:"user,omitempty"`
+	Session string   `json:"session,omitempty"`
+	Conns   []string `json:"conns,omitempty"`
 }
 
 const (
-	opSend  = "send"  // Data to User's connections
+	opSend  = "send"  // Data to the recipients' connections
 	opEnd   = "end"   // close those of Ends
 	opReask = "reask" // ask the rules again for User's connections
 )
@@ -29,6 +38,7 @@ type ending struct {
 	Session string `json:"session,omitempty"`
 	User    string `json:"user,omitempty"`
 	Reason  string `json:"reason,omitempty"`
+	At      int64  `json:"at,omitempty"` // when it ended, by the clock of who says so: Unix milliseconds
 }
 
 // SendUser sends data, which must be JSON, to every connection of a user, on
@@ -36,12 +46,34 @@ type ending struct {
 // each. Having none is not an error. An error means that other hubs may not
 // have been reached; this one's connections were, unless data was refused.
 func (h *Hub) SendUser(ctx context.Context, userID string, data json.RawMessage) error {
+	return h.sendTo(ctx, recipients{User: userID}, data)
+}
+
+// SendSession sends data to every connection of a session, as SendUser does.
+func (h *Hub) SendSession(ctx context.Context, sessionID string, data json.RawMessage) error {
+	return h.sendTo(ctx, recipients{Session: sessionID}, data)
+}
+
+// SendConns sends data to the connections with these ids, as SendUser does.
+func (h *Hub) SendConns(ctx context.Context, ids []string, data json.RawMessage) error {
+	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
+	var errs []error
+	for some := range slices.Chunk(ids, connsTogether) {
+		errs = append(errs, h.sendTo(ctx, recipients{Conns: some}, data))
+	}
+	return errors.Join(errs...)
+}
+
+// connsTogether is how many connections one message to the other hubs names.
+const connsTogether = 1024
+
+func (h *Hub) sendTo(ctx context.Context, to recipients, data json.RawMessage) error {
 	data, err := h.sendable(data)
 	if err != nil {
 		return err
 	}
-	h.sendUser(userID, data)
-	return h.tell(ctx, message{Op: opSend, User: userID, Data: data})
+	h.sendHere(to, data)
+	return h.tell(ctx, message{Op: opSend, recipients: to, Data: data})
 }
 
 // sendable makes one line of data that a connection can take.
@@ -53,9 +85,13 @@ func (h *Hub) sendable(data json.RawMessage) (json.RawMessage, error) {
 	return data, err
 }
 
-func (h *Hub) sendUser(userID string, data json.RawMessage) {
+func (h *Hub) sendHere(to recipients, data json.RawMessage) {
+	all := slices.Concat(h.of(byUser, to.User), h.of(bySession, to.Session), h.named(to.Conns))
+	if len(all) == 0 {
+		return
+	}
 	frame := textFrame(messageLine(data))
-	for _, c := range h.of(byUser, userID) {
+	for _, c := range all {
 		c.mu.Lock()
 		ready := c.state == connected
 		c.mu.Unlock()
@@ -81,13 +117,15 @@ func (h *Hub) EndUser(ctx context.Context, userID, reason string) error {
 }
 
 func (h *Hub) endNow(ctx context.Context, e ending) error {
-	h.end(e)
+	now := time.Now()
+	e.At = now.UnixMilli()
+	h.end(e, now)
 	return h.tell(ctx, message{Op: opEnd, Ends: []ending{e}})
 }
 
-func (h *Hub) end(e ending) {
-	h.disconnectAll(bySession, e.Session, e.Reason)
-	h.disconnectAll(byUser, e.User, e.Reason)
+func (h *Hub) end(e ending, at time.Time) {
+	h.disconnectAll(bySession, e.Session, e.Reason, at)
+	h.disconnectAll(byUser, e.User, e.Reason, at)
 }
 
 // Reauthorize asks the rules again for every channel a user's connections are
@@ -102,7 +140,7 @@ func (h *Hub) end(e ending) {
 // better looks the user up.
 func (h *Hub) Reauthorize(ctx context.Context, userID string) error {
 	// The others first: they take as long again as this one's connections do.
-	err := h.tell(ctx, message{Op: opReask, User: userID})
+	err := h.tell(ctx, message{Op: opReask, recipients: recipients{User: userID}})
 	if e := h.reaskAll(ctx, userID); e != nil {
 		return e
 	}
@@ -159,10 +197,14 @@ func (r *receiver) Control(b []byte) {
 			h.o.Logger.Warn("realtime: a control message with data that can't be sent", "error", err)
 			return
 		}
-		h.sendUser(m.User, data)
+		h.sendHere(m.recipients, data)
 	case opEnd:
 		for _, e := range m.Ends {
-			h.end(e)
+			var at time.Time
+			if e.At > 0 {
+				at = time.UnixMilli(e.At)
+			}
+			h.end(e, at)
 		}
 	case opReask:
 		h.spawn(func() {

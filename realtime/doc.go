@@ -1,7 +1,7 @@
 // Package realtime serves authenticated WebSocket connections and channels on
 // them: a hub is an [http.Handler] for a host's own mux. It speaks the JSON
-// client protocol of Centrifuge, so that its SDKs for JavaScript, Go and Python
-// connect as they are.
+// client protocol of Centrifuge, whose SDKs for JavaScript, Go and Python connect
+// as they are.
 //
 // Begin with [New]. It takes who is calling, which sessions live, and who may
 // do what in which channels:
@@ -16,6 +16,11 @@
 //
 // From then on [Hub.Publish] reaches everyone in a channel and [Hub.SendUser]
 // every connection of a user. Before a restart, [Hub.Drain].
+//
+// Without rules there are no channels, and a hub manages connections: handlers
+// in [Options] are called with a [Conn] when one connects, calls a method
+// ([Reply]), sends a message ([Receive], [Dispatch]) and ends. A [Group] sends to
+// many, at a fixed tick if need be; a [Board] shows the latest values.
 //
 // # Security
 //
@@ -38,8 +43,8 @@
 // token is refreshed and by [Hub.Reauthorize].
 //
 // Whatever a client can make large is bounded: see [Options]. A reader that is
-// too slow is closed, or loses messages and is told so. Published data is passed
-// on as it is, JSON from another user: pages must treat it as such.
+// too slow is closed, or loses messages and is told so: see [Overflow]. Data is
+// passed on as it is, JSON from another user: pages must treat it as such.
 //
 // # Not included
 //

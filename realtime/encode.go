@@ -95,6 +95,16 @@ func (ps publications) size() int {
 	return n
 }
 
+// within returns the first of them that fit into so many bytes.
+func (ps publications) within(room int) publications {
+	for i := range ps {
+		if room -= ps[i].size(); room < 0 {
+			return ps[:i]
+		}
+	}
+	return ps
+}
+
 func (p *Publication) size() int {
 	n := len(p.Data) + 64
 	if p.Info != nil {

@@ -2,9 +2,8 @@ package realtime
 
 import "fmt"
 
-// Error is an error a client is told of: by a [Rule] or an [RPCFunc] that
-// wants to say more than "denied". It is sent as it is, so it must hold
-// nothing internal.
+// Error is an error a client is told of: by a [Rule] or a handler that wants to
+// say more than "denied". It is sent as it is, so it must hold nothing internal.
 type Error struct {
 	Code      uint32 // 100–1999; a host's own are 400 and above
 	Message   string // plain text, never empty
@@ -43,7 +42,9 @@ func (d disconnect) reconnects() bool {
 // Closes a client may see. Codes 3000–3499 and 4000–4499 reconnect, 3500–3999 and
 // 4500–4999 are final.
 var (
+	closeLost         = disconnect{1006, "connection lost"} // never sent
 	closeTooBig       = disconnect{1009, "message too big"}
+	closeInternal     = disconnect{1011, "internal error"}
 	closeShutdown     = disconnect{3001, "shutdown"}
 	closeUnknown      = disconnect{3004, "session state unknown"}
 	closeExpired      = disconnect{3005, "token expired"}
@@ -55,5 +56,6 @@ var (
 	closeNoConnect    = disconnect{3502, "no connect in time"}
 	closeConnections  = disconnect{3504, "too many connections"}
 	closeChannels     = disconnect{3505, "too many channels"}
+	closeRefused      = disconnect{3507, "refused"}
 	closeSessionEnded = disconnect{4501, "session ended"}
 )

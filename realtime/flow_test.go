@@ -168,11 +168,11 @@ func (c *client) pushOf(what string) string {
 func TestR9_Replies(t *testing.T) {
 	big := func(o *realtime.Options) {
 		o.MaxQueue = 256 << 10
-		o.RPC["big"] = func(_ context.Context, _ realtime.Identity, data json.RawMessage) (json.RawMessage, error) {
+		o.RPC["big"] = func(_ context.Context, _ *realtime.Conn, data json.RawMessage) (json.RawMessage, error) {
 			var n int
 			return kilobytes(max(n, 100)), json.Unmarshal(data, &n)
 		}
-		o.RPC["huge"] = func(context.Context, realtime.Identity, json.RawMessage) (json.RawMessage, error) {
+		o.RPC["huge"] = func(context.Context, *realtime.Conn, json.RawMessage) (json.RawMessage, error) {
 			return kilobytes(300), nil
 		}
 	}
@@ -196,7 +196,7 @@ func TestR9_Replies(t *testing.T) {
 			s := inBubble(t, w, w, func(o *realtime.Options) {
 				big(o)
 				o.MaxQueue = 1 << 20
-				o.RPC["huge"] = func(context.Context, realtime.Identity, json.RawMessage) (json.RawMessage, error) {
+				o.RPC["huge"] = func(context.Context, *realtime.Conn, json.RawMessage) (json.RawMessage, error) {
 					return kilobytes(600), nil
 				}
 			})

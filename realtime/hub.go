@@ -33,6 +33,7 @@ type Hub struct {
 	stop   chan struct{} // closed when the sweeper may end
 	wg     sync.WaitGroup
 	work   work
+	counts counts
 	wheel  wheel
 	watch  watch
 	push   push
@@ -46,21 +47,21 @@ type Hub struct {
 	mu       sync.Mutex
 	draining bool
 	closing  bool
-	empty    chan struct{} // closed once no socket is left; nil when nobody waits
-	conns    map[*conn]struct{}
+	empty    chan struct{}       // closed once no socket is left; nil when nobody waits
+	conns    map[string]*conn    // by id
 	kin      [2]map[string]*conn // connections by user and by session
 	places   map[string]int      // sockets by address, until they are really closed
 }
 
-// New makes a hub for the site at origin, as "https://app.example". It starts
-// the goroutines that watch the sessions; [Hub.Close] ends them. It asks
-// nothing of sessions or broker yet: while they can't be reached, clients are
-// told to come back.
+// New makes a hub for the site at origin, as "https://app.example". Nil rules
+// are no channels. It starts the goroutines that watch the sessions, until
+// [Hub.Close]. While sessions or broker can't be reached, clients are told to
+// come back.
 func New(origin string, a Authenticator, s Sessions, rules Rules, o *Options) (*Hub, error) {
 	h := &Hub{
 		auth: a, sessions: s, node: randomID(),
 		stop:   make(chan struct{}),
-		conns:  map[*conn]struct{}{},
+		conns:  map[string]*conn{},
 		places: map[string]int{},
 	}
 	for i := range h.kin {
@@ -100,13 +101,22 @@ func (h *Hub) Publish(ctx context.Context, channel string, data json.RawMessage)
 	return h.publish(ctx, channel, Publication{Data: data})
 }
 
-func (h *Hub) disconnectAll(by kinship, key, reason string) {
+// disconnectAll closes the connections of a session or user that ended at a
+// moment, which may be unknown: zero.
+func (h *Hub) disconnectAll(by kinship, key, reason string, ended time.Time) {
 	d := closeSessionEnded
 	if reason != "" {
 		d.reason = reason
 	}
+	n := 0
 	for _, c := range h.of(by, key) {
-		c.disconnect(d)
+		if c.disconnect(d) {
+			n++
+			h.revoked(ended)
+		}
+	}
+	if n > 0 {
+		h.notice(noticeEnded, "realtime: session ended", kinships[by], key, "reason", d.reason, "connections", n)
 	}
 }
 

@@ -198,7 +198,7 @@ func options() *realtime.Options {
 			"board:": {HistorySize: 1, HistoryTTL: time.Hour, Overflow: realtime.Latest},
 			"drop:":  {HistorySize: 100_000, HistoryTTL: time.Hour, Overflow: realtime.DropOldest},
 		},
-		RPC: map[string]realtime.RPCFunc{"echo": func(_ context.Context, _ realtime.Identity, data json.RawMessage) (json.RawMessage, error) {
+		RPC: map[string]realtime.RPCFunc{"echo": func(_ context.Context, _ *realtime.Conn, data json.RawMessage) (json.RawMessage, error) {
 			return data, nil
 		}},
 		Info:   func(who realtime.Identity) json.RawMessage { return json.RawMessage(`{"name":"` + who.UserID() + `"}`) },
@@ -234,12 +234,15 @@ func serve(t testing.TB, s *site) *site {
 
 // inBubble serves a hub on pipes. The caller closes it before its bubble ends.
 func inBubble(t testing.TB, sessions realtime.Sessions, w *world, change func(*realtime.Options)) *site {
-	s := &site{t: t, world: w, Hub: newHub(t, w, sessions, change)}
+	return onPipes(&site{t: t, world: w, Hub: newHub(t, w, sessions, change)})
+}
+
+func onPipes(s *site) *site {
 	s.pipes = &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
 	srv := &http.Server{Handler: s.Hub, ErrorLog: slog.NewLogLogger(slog.NewTextHandler(io.Discard, nil), slog.LevelError)}
 	go func() { _ = srv.Serve(s.pipes) }()
-	t.Cleanup(func() {
-		require.NoError(t, s.Close())
+	s.t.Cleanup(func() {
+		require.NoError(s.t, s.Close())
 		_ = srv.Close()
 	})
 	return s

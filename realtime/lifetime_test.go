@@ -66,7 +66,7 @@ func TestR11_Liveness(t *testing.T) {
 			w := &world{}
 			c := inBubble(t, w, w, func(o *realtime.Options) {
 				o.CommandTimeout = 5 * time.Minute
-				o.RPC["slow"] = func(ctx context.Context, _ realtime.Identity, _ json.RawMessage) (json.RawMessage, error) {
+				o.RPC["slow"] = func(ctx context.Context, _ *realtime.Conn, _ json.RawMessage) (json.RawMessage, error) {
 					select {
 					case <-time.After(50 * time.Second):
 					case <-ctx.Done():

@@ -8,12 +8,6 @@ import (
 	"time"
 )
 
-// RPCFunc answers an rpc command. data is the client's JSON, or nil; so may
-// the answer be. ctx ends with the connection and after
-// [Options.CommandTimeout]. An [*Error] is sent as it is; any other error is
-// logged and told as 100, temporary.
-type RPCFunc func(ctx context.Context, who Identity, data json.RawMessage) (json.RawMessage, error)
-
 // Options of a [Hub]. The zero value is safe for production on one node.
 type Options struct {
 	// AllowedOrigins are browser origins allowed besides the hub's own, as
@@ -30,12 +24,23 @@ type Options struct {
 	// themselves, a gap in one closes the connection with 3010, to come back.
 	Subscribe func(who Identity) []string
 
-	// RPC are the methods clients may call.
+	// OnConnect is asked about a connection whose session lives. Its data, JSON
+	// or nil, is in the connect reply. An error refuses as that of an [RPCFunc],
+	// and closes with 3507, or 3004 if it is temporary.
+	OnConnect func(ctx context.Context, c *Conn) (data json.RawMessage, err error)
+
+	// RPC are the methods clients may call: see [Reply].
 	RPC map[string]RPCFunc
 
-	// OnMessage takes what clients send with the send command, in order for one
-	// connection. Without it such messages are ignored.
-	OnMessage func(ctx context.Context, who Identity, data json.RawMessage)
+	// OnMessage takes send commands: see [Receive] and [Dispatch]. Without it they
+	// are ignored.
+	OnMessage MessageFunc
+
+	// OnClose is told once of every connection OnConnect has let in, whatever
+	// ends it; code 1006 is without a close. Of one connection OnConnect,
+	// OnMessage and RPC run one after another, OnClose last. [Hub.Close] waits
+	// for it.
+	OnClose func(c *Conn, code int, reason string)
 
 	// Info is shown to others in presence, join and leave, and with each
 	// publication of a client, as conn_info: a name, a picture. JSON, or nil.
@@ -49,8 +54,11 @@ type Options struct {
 	// History and presence are there when it is a [History] and a [Presence].
 	Broker Broker
 
-	// Logger takes what operators should know. Defaults to slog.Default().
+	// Logger takes what operators should know: of what clients can cause, a line
+	// a second of each kind. Defaults to slog.Default().
 	Logger *slog.Logger
+
+	Metrics Metrics // defaults to nil: none
 
 	// Limits. A negative value lifts one that says so.
 

@@ -8,6 +8,8 @@ const (
 	bySession
 )
 
+var kinships = [...]string{byUser: "user", bySession: "session"}
+
 // kin links the connections of one user or one session. A list in the
 // connections themselves costs less than a set for each of mostly one.
 type kin struct {
@@ -62,7 +64,7 @@ func (h *Hub) release(addr string) {
 // admit makes an open socket known, so that Drain and Close reach it.
 func (h *Hub) admit(c *conn) {
 	h.mu.Lock()
-	h.conns[c] = struct{}{}
+	h.conns[c.id] = c
 	leaving := h.draining || h.closing
 	h.mu.Unlock()
 	h.wheel.schedule(c, h.o.ConnectTimeout)
@@ -86,7 +88,7 @@ func (h *Hub) register(c *conn, who Identity) bool {
 		}
 	}
 	// One that was closed meanwhile is not entered: nobody would take it out.
-	if _, there := h.conns[c]; there {
+	if h.conns[c.id] == c {
 		h.relate(c, byUser, who.user)
 		h.relate(c, bySession, who.session)
 	}
@@ -106,7 +108,7 @@ func (h *Hub) relate(c *conn, by kinship, key string) {
 func (h *Hub) unregister(c *conn) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.conns, c)
+	delete(h.conns, c.id)
 	for by := range h.kin {
 		k := &c.kin[by]
 		if !k.on {
@@ -140,12 +142,25 @@ func (h *Hub) of(by kinship, key string) []*conn {
 	return all
 }
 
+// named returns the connections with these ids, each once.
+func (h *Hub) named(ids []string) []*conn {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var all []*conn
+	for _, id := range ids {
+		if c := h.conns[id]; c != nil {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
 // everyone returns all connections.
 func (h *Hub) everyone() []*conn {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	all := make([]*conn, 0, len(h.conns))
-	for c := range h.conns {
+	for _, c := range h.conns {
 		all = append(all, c)
 	}
 	return all

@@ -32,10 +32,12 @@ type Grant struct {
 	Recover   bool // be sent, after a lost connection, what was missed
 }
 
-// Errors a [Rule] answers with.
+// Errors: the first two are a [Rule]'s answers.
 var (
 	ErrDenied         = errors.New("realtime: permission denied")
 	ErrUnknownChannel = errors.New("realtime: unknown channel")
+	ErrClosed         = errors.New("realtime: closed")     // the connection or the hub
+	ErrQueueFull      = errors.New("realtime: queue full") // of a connection, which is closed with 3008
 )
 
 // Overflow says what becomes of a channel's messages for a reader that is too
@@ -53,8 +55,9 @@ const (
 	// [Options.Subscribe].
 	DropOldest
 
-	// Latest keeps only the newest message of this channel waiting. For channels
-	// whose every message is the whole truth, as a score board.
+	// Latest keeps only the newest message waiting, and sends it to who
+	// subscribes. For channels whose every message is the whole truth, as a
+	// score board.
 	Latest
 )
 

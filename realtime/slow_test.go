@@ -95,6 +95,48 @@ func TestR9_SlowConsumers(t *testing.T) {
 			require.True(t, slow.live())
 		})
 	})
+	t.Run("R9 DropOldest: what was dropped is recovered, in parts if need be", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := &world{}
+			s := inBubble(t, w, w, small)
+			epoch := s.join("bob/s2").subscribe("drop:x", "").Epoch
+			slow, resume := s.stall("drop:x")
+			for i := range n {
+				require.NoError(t, s.Publish(t.Context(), "drop:x", big(i)))
+				synctest.Wait()
+			}
+			resume()
+			slow.id = 10
+			seen, gaps := uint64(0), 0
+			for seen < n {
+				var p struct {
+					Pub         *struct{ Offset uint64 }
+					Unsubscribe *struct{ Code int }
+				}
+				require.NoError(t, json.Unmarshal([]byte(slow.push()), &p))
+				if p.Pub != nil {
+					require.Equal(t, seen+1, p.Pub.Offset)
+					seen = p.Pub.Offset
+				}
+				if p.Unsubscribe == nil {
+					continue
+				}
+				require.Equal(t, 2500, p.Unsubscribe.Code)
+				gaps++
+				r := slow.subscribe("drop:x", fmt.Sprintf(`,"recover":true,"offset":%d,"epoch":%q`, seen, epoch))
+				require.True(t, r.Recovered)
+				require.Equal(t, seen, r.Offset)
+				for _, p := range r.Publications {
+					require.Equal(t, seen+1, p.Offset)
+					seen = p.Offset
+				}
+			}
+			require.Greater(t, gaps, 5, "a reply holds half of MaxQueue")
+			require.NoError(t, s.Publish(t.Context(), "drop:x", big(n)))
+			require.Contains(t, slow.pushOf(`"pub"`), fmt.Sprintf(`"offset":%d`, n+1))
+			require.True(t, slow.live())
+		})
+	})
 	t.Run("R9 Latest: only the newest waits", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := &world{}
@@ -124,6 +166,24 @@ func TestR9_SlowConsumers(t *testing.T) {
 			r := slow.subscribe("board:x", `,"recover":true,"offset":1,"epoch":"x"`)
 			require.True(t, r.Recovered, "the newest value is all there is to know")
 			require.Len(t, r.Publications, 1)
+		})
+	})
+	t.Run("R9 Latest: who comes and goes doesn't take the newest's place", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := &world{}
+			s := inBubble(t, w, w, small)
+			slow, resume := s.stall("board:x")
+			require.NoError(t, s.Publish(t.Context(), "board:x", big(1)))
+			synctest.Wait()
+			require.NoError(t, s.Publish(t.Context(), "board:x", big(2)))
+			synctest.Wait()
+			other := s.join("bob/s2")
+			other.subscribe("board:x", "")
+			other.call(`"unsubscribe":{"channel":"board:x"}`)
+			synctest.Wait()
+			resume()
+			for !strings.Contains(slow.pushOf(`"pub"`), `"n":2`) {
+			}
 		})
 	})
 	t.Run("R9 a socket that takes nothing at all", func(t *testing.T) {

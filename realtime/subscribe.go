@@ -177,7 +177,7 @@ func (c *conn) recover(ctx context.Context, s *subscription, p *subscribeParams,
 	keep := Keep{Size: kept.HistorySize, TTL: kept.HistoryTTL}
 	f := ReadFilter{Keep: keep}
 	switch {
-	case p.Recover && kept.Overflow == Latest:
+	case kept.Overflow == Latest:
 		f.Limit, f.Reverse = 1, true
 	case p.Recover:
 		f.Since = &Position{Offset: p.Offset, Epoch: p.Epoch}
@@ -187,37 +187,43 @@ func (c *conn) recover(ctx context.Context, s *subscription, p *subscribeParams,
 	if err != nil {
 		return nil, c.errorFor("history", err)
 	}
+	partial := false
 	result.Recoverable, result.Positioned = true, true
 	result.Epoch, result.Offset = top.Epoch, top.Offset
 	switch {
-	case !p.Recover:
 	case kept.Overflow == Latest:
-		// The newest is the whole truth. One the client has needs no repeating;
-		// one that has expired can't be told.
-		switch has := p.Epoch == top.Epoch && p.Offset == top.Offset; {
-		case has || top.Offset == 0 && p.fromStart():
+		// The newest is the whole truth, for newcomers too. One the client has
+		// needs no repeating; one that has expired can't be told.
+		switch has := p.Epoch == top.Epoch && p.Offset == top.Offset || top.Offset == 0 && p.fromStart(); {
+		case p.Recover && has:
 			result.Recovered = true
 		case len(pubs) > 0 && publications(pubs).size() <= p.room:
-			result.Recovered, result.Publications = true, pubs
+			result.Recovered, result.Publications = p.Recover, pubs
 		}
+	case !p.Recover:
 	case c.complete(pubs, top, p):
-		result.Recovered, result.Publications = true, pubs
+		part := publications(pubs).within(p.room)
+		if partial = len(part) < len(pubs); partial && len(part) == 0 {
+			break
+		}
+		result.Recovered, result.Publications = true, part
 		// The client counts on from where it was, publication by publication.
 		result.Offset = p.Offset
 	}
 	s.mu.Lock()
 	s.position, s.offset, s.epoch = true, top.Offset, top.Epoch
+	s.partial = partial && result.Recovered
 	s.mu.Unlock()
 	return result, nil
 }
 
 // complete reports whether pubs are all there is between a client's position
-// and the top, and few enough to be sent.
+// and the top, and not too many.
 func (c *conn) complete(pubs publications, top Position, p *subscribeParams) bool {
 	if p.Epoch != top.Epoch && !p.fromStart() || p.Offset > top.Offset || len(pubs) > c.hub.o.MaxHistory {
 		return false
 	}
-	if uint64(len(pubs)) != top.Offset-p.Offset || pubs.size() > p.room {
+	if uint64(len(pubs)) != top.Offset-p.Offset {
 		return false
 	}
 	return len(pubs) == 0 || pubs[0].Offset == p.Offset+1

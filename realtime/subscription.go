@@ -12,13 +12,15 @@ type phase uint8
 const (
 	joining phase = iota // what is published is kept for later
 	live
+	behind // of a group: nothing reaches it until it has been sent the whole state
 	over
 )
 
-// subscription is one connection in one channel.
+// subscription is one connection in one channel or group.
 type subscription struct {
 	conn     *conn
 	channel  string
+	group    *Group // nil: in a channel
 	overflow Overflow
 	served   bool   // of the server's making: the client can't subscribe again
 	rights   uint64 // the connection's when the rule was asked; set before it is live
@@ -28,10 +30,12 @@ type subscription struct {
 	topic     *topic // nil before enter
 	grant     Grant
 	position  bool // offsets are followed, and a gap is told
+	partial   bool // more was missed than one reply holds
 	offset    uint64
 	epoch     string
 	early     []*round // what came while joining
 	earlySize int
+	catching  bool // of a group: somebody is about to send it the whole state
 	entered   bool // listed in presence
 	announced bool // others were told of the join, or are being told
 	telling   bool // are being told: whoever tells tells of the leave, too, if there is one meanwhile
@@ -44,10 +48,12 @@ func (s *subscription) deliver(r *round) {
 	res := sentOK
 	switch s.phase {
 	case joining:
+		if s.group != nil && s.overflow == Latest {
+			s.early, s.earlySize = nil, 0
+		}
 		s.early = append(s.early, r)
 		if s.earlySize += len(r.all); s.earlySize > s.conn.hub.o.MaxQueue {
-			s.phase = over // subscribe finds it so and asks the client to try again
-			s.early = nil
+			s.lose() // subscribe finds it so and asks the client to try again
 		}
 	case live:
 		res = s.push(r)
@@ -78,7 +84,7 @@ func (s *subscription) push(r *round) sent {
 	if len(b) == 0 {
 		return sentOK
 	}
-	res := s.conn.wire.send(b, s)
+	res := s.conn.wire.send(chunk{b: b, sub: s, news: r.count > 0})
 	if res == sentFull && s.overflow != Close {
 		s.conn.wire.drop(s)
 		s.lose()
@@ -103,7 +109,12 @@ func (r *round) after(offset uint64, joins bool) []byte {
 // lose ends a subscription that has missed something, and tells the client so
 // that it subscribes again and recovers. s.mu is held.
 func (s *subscription) lose() {
-	if s.phase == over {
+	if s.phase == over || s.phase == behind {
+		return
+	}
+	s.conn.hub.lost()
+	if s.group != nil {
+		s.group.lose(s)
 		return
 	}
 	joined := s.phase == live
@@ -128,20 +139,31 @@ func (s *subscription) activate(reply func()) bool {
 		return false
 	}
 	reply()
-	s.phase = live
-	early := s.early
-	s.early = nil
-	res := sentOK
-	for _, r := range early {
-		if s.phase == live && res == sentOK {
-			res = s.push(r)
-		}
+	if s.partial { // the client has some of what it missed, and comes back for the rest
+		s.phase, s.early = over, nil
+		s.mu.Unlock()
+		s.conn.kick(s, unsubscribeGap)
+		return true
 	}
+	s.phase = live
+	res := s.pushEarly()
 	s.mu.Unlock()
 	if res == sentFull {
 		s.conn.disconnect(closeSlow)
 	}
 	return true
+}
+
+// pushEarly sends what came before the subscription was live. s.mu is held.
+func (s *subscription) pushEarly() sent {
+	early, res := s.early, sentOK
+	s.early, s.earlySize = nil, 0
+	for _, r := range early {
+		if s.phase == live && res == sentOK {
+			res = s.push(r)
+		}
+	}
+	return res
 }
 
 // end stops what a subscription sends, and says whether others see it.
@@ -259,7 +281,7 @@ func (c *conn) kick(s *subscription, why unsubscribed) {
 		c.leaving[s.channel] = left
 		s.phase, s.early = over, nil
 		c.wire.drop(s)
-		res = c.wire.send(frame, nil)
+		res = c.wire.send(chunk{b: frame})
 	}
 	c.mu.Unlock()
 	s.mu.Unlock()

@@ -9,6 +9,7 @@ func (h *Hub) sweep() {
 	defer ticker.Stop()
 	var due []*conn
 	turned := time.Now()
+	var measured time.Time
 	for {
 		select {
 		case <-h.stop:
@@ -28,6 +29,11 @@ func (h *Hub) sweep() {
 		clear(due)
 		due = due[:0]
 		h.watch.check(now)
+		if m := h.o.Metrics; m != nil && now.Sub(measured) >= time.Second {
+			measured = now
+			s := h.Snapshot(0)
+			m.Gauges(s.Connections, s.Subscriptions, s.QueueBytes)
+		}
 	}
 }
 

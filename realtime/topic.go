@@ -2,7 +2,6 @@ package realtime
 
 import (
 	"context"
-	"errors"
 	"hash/maphash"
 	"sync"
 	"time"
@@ -14,10 +13,10 @@ type topicShard struct {
 	m  map[string]*topic
 }
 
-// topic is one channel on this hub.
+// topic is one channel on this hub, or a group.
 type topic struct {
 	channel string
-	name    []byte // the channel as JSON
+	name    []byte // the channel as JSON; nil: a group, whose publications are messages
 
 	// life is held while subscribing at the broker or the opposite, so that
 	// neither overtakes the other.
@@ -70,10 +69,7 @@ func (h *Hub) enter(ctx context.Context, s *subscription) error {
 		}
 		t.subscribed = true
 	}
-	t.mu.Lock()
-	t.subs[s] = struct{}{}
-	t.list = nil
-	t.mu.Unlock()
+	t.add(s)
 	s.mu.Lock()
 	s.topic = t
 	s.mu.Unlock()
@@ -90,15 +86,26 @@ func (h *Hub) exit(s *subscription) {
 	}
 	t.life.Lock()
 	defer t.life.Unlock()
-	t.mu.Lock()
-	if _, in := t.subs[s]; !in {
-		t.mu.Unlock()
-		return
+	if t.remove(s) {
+		h.unref(t)
 	}
+}
+
+func (t *topic) add(s *subscription) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.subs[s] = struct{}{}
+	t.list = nil
+}
+
+// remove returns false when the subscription wasn't there.
+func (t *topic) remove(s *subscription) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, in := t.subs[s]
 	delete(t.subs, s)
 	t.list = nil
-	t.mu.Unlock()
-	h.unref(t)
+	return in
 }
 
 // unref gives one reference back and unsubscribes with the last. t.life is held.
@@ -146,6 +153,11 @@ func (r *receiver) Deliver(channel string, e Event) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	h.deliver(t, e)
+}
+
+// deliver is Deliver with t.mu held.
+func (h *Hub) deliver(t *topic, e Event) {
 	if len(t.subs) == 0 {
 		return
 	}
@@ -176,10 +188,19 @@ func (h *Hub) awaitRound(ctx context.Context, channel string) error {
 	if t == nil {
 		return nil
 	}
+	if err := h.lockWithRoom(ctx, t); err != nil {
+		return err
+	}
+	t.mu.Unlock()
+	return nil
+}
+
+// lockWithRoom is awaitRound for who delivers to the topic at once: without an
+// error t.mu is held.
+func (h *Hub) lockWithRoom(ctx context.Context, t *topic) error {
 	for {
 		t.mu.Lock()
 		if t.size <= h.o.MaxQueue/4 || t.latest {
-			t.mu.Unlock()
 			return nil
 		}
 		if t.room == nil {
@@ -190,7 +211,7 @@ func (h *Hub) awaitRound(ctx context.Context, channel string) error {
 		select {
 		case <-room:
 		case <-h.ctx.Done():
-			return errors.New("the hub is closed")
+			return ErrClosed
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -273,6 +294,7 @@ func (h *Hub) rounds(t *topic) {
 			continue // nobody is left who could make sense of the rest
 		}
 		r := newRound(t, events)
+		h.delivered(r.count * len(subs))
 		// Back and forth: those served last are still in the processor's cache.
 		for i := range subs {
 			if odd {
@@ -290,10 +312,18 @@ type round struct {
 	events []Event
 	all    []byte // with joins and leaves
 	pubs   []byte // publications alone
+	count  int    // publications
 	first  uint64 // offsets of the first and the last publication that has one
 	last   uint64
 	epoch  string
 	broken bool // offsets are missing in between
+}
+
+func (t *topic) line(e *Event) []byte {
+	if t.name == nil {
+		return messageLine(e.Publication.Data)
+	}
+	return eventLine(t.name, e)
 }
 
 func newRound(t *topic, events []Event) *round {
@@ -301,7 +331,7 @@ func newRound(t *topic, events []Event) *round {
 	all := make([][]byte, 0, len(events))
 	pubs := make([][]byte, 0, len(events))
 	for i := range events {
-		line := eventLine(t.name, &events[i])
+		line := t.line(&events[i])
 		all = append(all, line)
 		if e := &events[i]; e.Kind == EventPublication {
 			pubs = append(pubs, line)
@@ -315,6 +345,7 @@ func newRound(t *topic, events []Event) *round {
 			}
 		}
 	}
+	r.count = len(pubs)
 	r.pubs = joinFrames(pubs)
 	r.all = r.pubs
 	if len(all) > len(pubs) {

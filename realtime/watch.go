@@ -20,7 +20,8 @@ type watch struct {
 	answered time.Time // when the sessions last answered about all
 	unhook   func()
 
-	doubted []string // sessions to be asked about one by one; run's alone
+	doubted []string  // sessions to be asked about one by one; run's alone
+	asked   time.Time // when the log was last followed to its end: what it brings ended later; run's alone
 }
 
 func (w *watch) init(h *Hub) {
@@ -38,8 +39,9 @@ func (w *watch) init(h *Hub) {
 		OnEnd(func(sessionID, userID, reason string)) (cancel func())
 	}); ok {
 		w.unhook = s.OnEnd(func(sessionID, _, reason string) {
-			h.disconnectAll(bySession, sessionID, reason)
-			h.pushEnd(ending{Session: sessionID, Reason: reason})
+			now := time.Now()
+			h.disconnectAll(bySession, sessionID, reason, now)
+			h.pushEnd(ending{Session: sessionID, Reason: reason, At: now.UnixMilli()})
 		})
 	}
 }
@@ -86,7 +88,7 @@ func (w *watch) ask() error {
 
 // follow reads the log of ended sessions up to its end.
 func (w *watch) follow(ctx context.Context) error {
-	started := w.current()
+	started, begun := w.current(), time.Now()
 	for {
 		cursor := w.current()
 		ids, reasons, next, err := w.ended(ctx, cursor)
@@ -104,10 +106,11 @@ func (w *watch) follow(ctx context.Context) error {
 			if i < len(reasons) {
 				reason = reasons[i]
 			}
-			w.hub.disconnectAll(bySession, id, reason)
+			w.hub.disconnectAll(bySession, id, reason, w.asked)
 		}
 		w.answer(next)
 		if len(ids) == 0 || next == cursor || started == "" {
+			w.asked = begun
 			return nil
 		}
 	}
@@ -142,7 +145,7 @@ func (w *watch) settle(ctx context.Context) error {
 			wg.Go(func() {
 				alive, err := w.hub.sessions.Alive(ctx, id)
 				if err == nil && !alive {
-					w.hub.disconnectAll(bySession, id, "")
+					w.hub.disconnectAll(bySession, id, "", time.Time{})
 				}
 				errs[i] = err
 			})

@@ -45,6 +45,7 @@ type wire struct {
 type chunk struct {
 	b     []byte
 	sub   *subscription // whose it is; nil: the connection's
+	news  bool          // holds publications: with Latest, what waits for sub is old
 	begun bool          // part of it is out: the rest must follow
 }
 
@@ -96,13 +97,13 @@ func (w *wire) Write(p []byte) (int, error) {
 }
 
 // send writes or queues whole frames.
-func (w *wire) send(b []byte, sub *subscription) sent {
+func (w *wire) send(c chunk) sent {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.sealed || w.dead {
 		return sentClosed
 	}
-	return w.put(chunk{b: b, sub: sub}, w.limit)
+	return w.put(c, w.limit)
 }
 
 // seal queues a close frame as the last. With discard, what waits before it is
@@ -165,7 +166,7 @@ func (w *wire) put(c chunk, limit int) sent {
 		}
 		c.b, c.begun = c.b[n:], n > 0
 	}
-	if c.sub != nil && c.sub.overflow == Latest && !c.begun {
+	if c.news && c.sub.overflow == Latest && !c.begun {
 		w.removeQueued(func(q chunk) bool { return q.sub == c.sub })
 	}
 	if !c.begun && w.size+len(c.b) > limit {
@@ -259,6 +260,17 @@ func (w *wire) stuck(now time.Time) time.Duration {
 		return 0
 	}
 	return now.Sub(w.blocked)
+}
+
+// waiting says how many bytes wait for the peer, and for how long it has taken
+// nothing.
+func (w *wire) waiting(now time.Time) (bytes int, stalled time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.size > 0 && !w.blocked.IsZero() {
+		stalled = now.Sub(w.blocked)
+	}
+	return w.size, stalled
 }
 
 // die gives the connection up. w.mu is held.

@@ -242,7 +242,7 @@ func ownChannel(_ context.Context, who realtime.Identity, channel string) (realt
 }
 
 // echo is an RPC that returns what it was sent.
-func echo(_ context.Context, _ realtime.Identity, data json.RawMessage) (json.RawMessage, error) {
+func echo(_ context.Context, _ *realtime.Conn, data json.RawMessage) (json.RawMessage, error) {
 	return data, nil
 }
 

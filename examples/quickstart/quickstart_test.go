@@ -80,15 +80,17 @@ func TestSignInSocketSignOut(t *testing.T) {
 	require.Equal(t, websocket.StatusCode(4501), websocket.CloseStatus(err), "%v", err)
 }
 
-// What the README shows is what this program runs.
+// What the README shows is what this program runs, and an example of realtime.
 func TestReadmeShowsThisProgram(t *testing.T) {
 	readme, err := os.ReadFile("../../README.md")
 	require.NoError(t, err)
 	program, err := os.ReadFile("main.go")
 	require.NoError(t, err)
-	code := strings.ReplaceAll(string(program), "\n\t", "\n")
+	example, err := os.ReadFile("../../realtime/example_conn_test.go")
+	require.NoError(t, err)
+	code := strings.ReplaceAll(string(program)+string(example), "\n\t", "\n")
 	blocks := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(string(readme), -1)
-	require.Len(t, blocks, 2)
+	require.Len(t, blocks, 3)
 	for _, b := range blocks {
 		require.Contains(t, code, b[1])
 	}

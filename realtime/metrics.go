@@ -1,0 +1,111 @@
+package realtime
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Metrics takes what a monitoring system counts. Its methods are called
+// concurrently, but none for a single delivery, and must return at once.
+type Metrics interface {
+	Gauges(connections, subscriptions, queueBytes int) // what there is, every second
+	Delivered(messages int)                            // of channels and groups, times who got them
+	Gap()                                              // a reader lost messages of one; what Latest leaves out is no loss
+	Closed(code int)                                   // a connection ended; 1006 is without a close, 0 one of too many codes
+	Revoked(latency time.Duration)                     // from a session's end, as pushed or else since it was last asked for, to a connection's close
+}
+
+// counts is what a hub counts for itself.
+type counts struct {
+	messages atomic.Uint64
+	gaps     atomic.Uint64
+
+	mu      sync.Mutex
+	closes  map[int]uint64
+	notices [noticeKinds]notices
+}
+
+func (h *Hub) delivered(n int) {
+	if n == 0 {
+		return
+	}
+	h.counts.messages.Add(uint64(n))
+	if m := h.o.Metrics; m != nil {
+		m.Delivered(n)
+	}
+}
+
+// lost counts a gap.
+func (h *Hub) lost() {
+	h.counts.gaps.Add(1)
+	if m := h.o.Metrics; m != nil {
+		m.Gap()
+	}
+}
+
+func (h *Hub) closed(d disconnect) {
+	h.counts.mu.Lock()
+	if h.counts.closes == nil {
+		h.counts.closes = map[int]uint64{}
+	}
+	// A client's code is its own choice.
+	code := int(d.code)
+	if _, known := h.counts.closes[code]; !known && len(h.counts.closes) >= maxCodes {
+		code = 0
+	}
+	h.counts.closes[code]++
+	h.counts.mu.Unlock()
+	if m := h.o.Metrics; m != nil {
+		m.Closed(code)
+	}
+}
+
+// maxCodes is how many codes are told apart; 0 stands for the others.
+const maxCodes = 100
+
+// revoked counts a connection closed because of what ended at a moment.
+func (h *Hub) revoked(ended time.Time) {
+	if m := h.o.Metrics; m != nil && !ended.IsZero() {
+		m.Revoked(max(time.Since(ended), 0)) // another node's clock may be ahead
+	}
+}
+
+// notice kinds are lines that clients can cause, and must not flood a log with.
+const (
+	noticeOrigin = iota
+	noticeInvalid
+	noticeSlow
+	noticeEnded
+	noticeKinds
+)
+
+// notices bounds the lines of one kind to one a second.
+type notices struct {
+	last    time.Time
+	skipped int
+}
+
+func (h *Hub) notice(kind int, text string, args ...any) {
+	h.counts.mu.Lock()
+	n := &h.counts.notices[kind]
+	now := time.Now()
+	if now.Sub(n.last) < time.Second {
+		n.skipped++
+		h.counts.mu.Unlock()
+		return
+	}
+	skipped := n.skipped
+	n.last, n.skipped = now, 0
+	h.counts.mu.Unlock()
+	if skipped > 0 {
+		args = append(args, "others_before", skipped)
+	}
+	level := slog.LevelWarn
+	if kind == noticeEnded {
+		level = slog.LevelInfo
+	}
+	h.o.Logger.Log(context.Background(), level, text, args...)
+}
