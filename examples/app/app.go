@@ -137,7 +137,7 @@ func newApp(ctx context.Context, cfg config, log *slog.Logger) (_ *app, err erro
 	a.closers = append(a.closers, a.hub)
 
 	mux.Handle("/realtime", a.hub)
-	mux.Handle("GET /client/realtime.js", client.Handler())
+	mux.Handle("GET /client/", client.Handler())
 	mux.Handle("GET /app/config.json", pageConfig(buttons, service, users))
 	web := page(cfg.oidc == nil)
 	mux.Handle("GET /{$}", web)

@@ -28,6 +28,7 @@ type stage struct {
 	server *httptest.Server
 	peers  chan *peer
 	refuse atomic.Int32 // handshakes still to be refused
+	came   atomic.Int32 // handshakes so far
 }
 
 // stagePage keeps the events of one client, and counts the page's timers.
@@ -59,7 +60,7 @@ window.follow = (emitter, prefix, types) => {
 import('/client/realtime.js').then((module) => {
   Object.assign(window, module);
   window.start = (options) => {
-    window.client = follow(new Client('/ws', { minDelay: 20, maxDelay: 200, ...options }), '', ['connecting', 'connected', 'closed', 'message', 'publication', 'error']);
+    window.client = follow(new Client('/ws', { minDelay: 20, maxDelay: 200, ...options }), '', ['connecting', 'connected', 'closed', 'message', 'error', 'subscribed', 'publication', 'join', 'leave', 'unsubscribed']);
     client.connect();
   };
   window.join = (channel, options) => follow(client.subscribe(channel, options), channel + ' ', ['subscribed', 'publication', 'join', 'leave', 'subscribing', 'unsubscribed']);
@@ -67,10 +68,10 @@ import('/client/realtime.js').then((module) => {
 });
 `
 
-func newStage(t *testing.T, w *window) *stage {
+func newStage(t *testing.T, b *chrome) *stage {
 	s := &stage{t: t, peers: make(chan *peer, 16)}
 	mux := http.NewServeMux()
-	mux.Handle("GET /client/realtime.js", client.Handler())
+	mux.Handle("GET /client/", client.Handler())
 	mux.HandleFunc("GET /stage.js", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/javascript")
 		fmt.Fprint(w, stagePage)
@@ -79,7 +80,11 @@ func newStage(t *testing.T, w *window) *stage {
 		w.Header().Set("Content-Security-Policy", csp)
 		fmt.Fprint(w, `<!doctype html><title>stage</title><link rel="icon" href="data:,"><script src="/stage.js"></script>`)
 	})
+	mux.HandleFunc("GET /elsewhere", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `<!doctype html><title>elsewhere</title><link rel="icon" href="data:,">`)
+	})
 	mux.HandleFunc("GET /ws", func(w http.ResponseWriter, r *http.Request) {
+		s.came.Add(1)
 		if s.refuse.Add(-1) >= 0 {
 			http.Error(w, "not now", http.StatusServiceUnavailable)
 			return
@@ -94,9 +99,8 @@ func newStage(t *testing.T, w *window) *stage {
 	})
 	s.server = httptest.NewServer(mux)
 	t.Cleanup(s.server.Close)
-	s.window = &window{t: t, ctx: w.ctx}
-	s.js("void (location.href = "+quote(s.server.URL)+")", nil)
-	s.until(10*time.Second, "window.ready && location.href.startsWith("+quote(s.server.URL)+")")
+	s.window = b.open(t, s.server.URL)
+	s.until(patience, "window.ready")
 	t.Cleanup(func() {
 		for {
 			select {
@@ -239,7 +243,8 @@ func (p *peer) drop() {
 }
 
 func TestClientInBrowser(t *testing.T) {
-	w := startChrome(t).open(t, "about:blank")
+	t.Parallel() // most of it is waiting
+	b := startChrome(t)
 	for name, script := range map[string]func(t *testing.T, s *stage){
 		"commands and replies":           clientCommands,
 		"recovers after a drop":          clientRecovers,
@@ -260,15 +265,30 @@ func TestClientInBrowser(t *testing.T) {
 		"wakes with the browser":         clientWakes,
 		"close ends everything":          clientClose,
 		"garbage is no protocol":         clientGarbage,
+		"what the server subscribes":     clientServed,
+		"hostile servers":                clientHostile,
+		"listeners that close":           clientListeners,
+		"asks for one token at a time":   clientOneToken,
+		"tokens that hang":               clientHangingToken,
+		"stale tokens are not used":      clientStaleToken,
+		"checks when it wakes":           clientChecks,
+		"floods are bounded":             clientFloods,
+		"the back/forward cache":         clientPutAway,
+		"options that make no sense":     clientOptions,
 	} {
-		t.Run(name, func(t *testing.T) { script(t, newStage(t, w)) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStage(t, b)
+			script(t, s)
+			s.clean(`ERR_|503|WebSocket|of the page`) // nothing was thrown, and no promise left rejected
+		})
 	}
 }
 
 func clientCommands(t *testing.T, s *stage) {
-	s.js(`start({ data: { theme: 'dark' } })`, nil)
+	s.js(`start()`, nil)
 	p := s.peer()
-	require.Equal(t, object{"name": "gatewire", "data": object{"theme": "dark"}}, p.welcome())
+	require.Equal(t, object{}, p.welcome())
 	require.Equal(t, "c1", s.next("connected")["client"])
 
 	for _, c := range []struct {
@@ -301,9 +321,9 @@ func clientCommands(t *testing.T, s *stage) {
 	require.Zero(t, id, "a message has no id: it has no answer")
 	require.Equal(t, object{"data": object{"seen": 1.0}}, params)
 
-	s.js(`void (window.room = join('room:a', { joinLeave: true }))`, nil)
+	s.js(`void (window.room = join('room:a'))`, nil)
 	id, params = p.command("subscribe")
-	require.Equal(t, object{"channel": "room:a", "recoverable": true, "join_leave": true}, params)
+	require.Equal(t, object{"channel": "room:a"}, params)
 	p.answer(id, `"subscribe":{}`)
 	require.Equal(t, object{"recovered": false, "wasRecovering": false}, s.next("room:a subscribed"))
 	var same bool
@@ -336,7 +356,8 @@ func clientRecovers(t *testing.T, s *stage) {
 
 	p = s.peer()
 	p.welcome()
-	params := p.position(`,"recovered":true,"was_recovering":true,"offset":7,"publications":[{"data":{"n":6},"offset":6},{"data":{"n":7},"offset":7}]`)
+	// The offset is where the client was: it counts on publication by publication.
+	params := p.position(`,"recovered":true,"was_recovering":true,"offset":5,"publications":[{"data":{"n":6},"offset":6},{"data":{"n":7},"offset":7}]`)
 	require.Equal(t, true, params["recover"])
 	require.Equal(t, 5.0, params["offset"])
 	require.Equal(t, "e1", params["epoch"])
@@ -455,7 +476,6 @@ func clientBacksOff(t *testing.T, s *stage) {
 	s.js(`void (Math.random = () => 0.25)`, nil)
 	s.peer().drop()
 	require.Equal(t, 25.0, s.next("connecting")["delay"], "the whole delay is random")
-	s.clean(`ERR_|503|WebSocket`)
 }
 
 func clientTimeouts(t *testing.T, s *stage) {
@@ -610,11 +630,13 @@ func clientPushes(t *testing.T, s *stage) {
 	s.js(`void join('room:a')`, nil)
 	p.position(``)
 	p.send(`{"push":{"channel":"room:a","join":{"info":{"user":"u","client":"c2"}}}}`, `{"push":{"channel":"room:a","leave":{"info":{"user":"u","client":"c2"}}}}`,
-		`{"push":{"message":{"data":"hi"}}}`, `{"push":{"channel":"server:x","pub":{"data":1,"offset":1}}}`, `{"push":{"channel":"room:a","future":{}}}`)
+		`{"push":{"channel":"room:z","pub":{"data":"of a channel nobody is in"}}}`, `{"push":{"message":{"data":"hi"}}}`, `{"push":{"channel":"room:a","future":{}}}`)
 	require.Equal(t, object{"info": object{"user": "u", "client": "c2"}}, s.next("room:a join"))
 	require.Equal(t, object{"info": object{"user": "u", "client": "c2"}}, s.next("room:a leave"))
 	require.Equal(t, object{"data": "hi"}, s.next("message"))
-	require.Equal(t, object{"channel": "server:x", "data": 1.0, "offset": 1.0}, s.next("publication"))
+	var stray bool
+	s.js(`log.some(([type]) => type === 'publication')`, &stray)
+	require.False(t, stray)
 
 	// A listener that throws disturbs nobody.
 	s.js(`void client.addEventListener('message', () => { throw new Error('of the page'); })`, nil)
@@ -630,7 +652,7 @@ func clientWakes(t *testing.T, s *stage) {
 	for _, wake := range []string{
 		`dispatchEvent(new Event('online'))`,
 		`document.dispatchEvent(new Event('visibilitychange'))`,
-		`dispatchEvent(new Event('pageshow'))`,
+		`dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))`,
 		`document.dispatchEvent(new Event('resume'))`,
 	} {
 		s.js(`log.splice(0)`, nil)
@@ -708,6 +730,430 @@ func clientGarbage(t *testing.T, s *stage) {
 	s.js(`log.splice(0)`, nil)
 	require.NoError(t, p.conn.Write(timeout(t), websocket.MessageBinary, []byte{1}))
 	require.Equal(t, 5.0, s.next("connecting")["code"])
+}
+
+// clientServed is in channels of the server's choice: it tells of them, and
+// has what it missed made up for.
+func clientServed(t *testing.T, s *stage) {
+	s.js(`start()`, nil)
+	p := s.peer()
+	id, params := p.command("connect")
+	require.NotContains(t, params, "subs")
+	p.answer(id, `"connect":{"client":"c","ping":25,"pong":true,"subs":{"user:1":{"recoverable":true,"epoch":"e","offset":4},"news:":{}}}`)
+	require.Equal(t, object{"channel": "user:1", "recovered": false, "wasRecovering": false}, s.next("subscribed"))
+	require.Equal(t, object{"channel": "news:", "recovered": false, "wasRecovering": false}, s.next("subscribed"))
+	p.send(`{"push":{"channel":"user:1","pub":{"data":"a","offset":5}}}`, `{"push":{"channel":"news:","pub":{"data":"b"}}}`,
+		`{"push":{"channel":"user:1","join":{"info":{"user":"u","client":"c2"}}}}`, `{"push":{"channel":"user:1","leave":{"info":{"user":"u","client":"c2"}}}}`)
+	require.Equal(t, object{"channel": "user:1", "data": "a", "offset": 5.0}, s.next("publication"))
+	require.Equal(t, object{"channel": "news:", "data": "b"}, s.next("publication"))
+	require.Equal(t, object{"channel": "user:1", "info": object{"user": "u", "client": "c2"}}, s.next("join"))
+	require.Equal(t, object{"channel": "user:1", "info": object{"user": "u", "client": "c2"}}, s.next("leave"))
+	p.drop()
+
+	p = s.peer()
+	id, params = p.command("connect")
+	require.Equal(t, object{"user:1": object{"recover": true, "offset": 5.0, "epoch": "e"}}, params["subs"], "what is not kept can't be asked for")
+	p.answer(id, `"connect":{"client":"c","ping":25,"subs":{"user:1":{"recoverable":true,"epoch":"e","offset":5,"recovered":true,"was_recovering":true,"publications":[{"data":"c","offset":6}]}}}`)
+	require.Equal(t, object{"channel": "user:1", "recovered": true, "wasRecovering": true}, s.next("subscribed"))
+	require.Equal(t, object{"channel": "user:1", "data": "c", "offset": 6.0}, s.next("publication"))
+	require.Equal(t, "news:", s.next("unsubscribed")["channel"], "not in it any more")
+	p.drop()
+
+	p = s.peer()
+	id, params = p.command("connect")
+	require.Equal(t, 6.0, params["subs"].(object)["user:1"].(object)["offset"])
+	p.answer(id, `"connect":{"client":"c","subs":{"user:1":{"recoverable":true,"epoch":"e2","offset":0,"was_recovering":true}}}`)
+	require.Equal(t, object{"channel": "user:1", "recovered": false, "wasRecovering": true}, s.next("subscribed"), "said out loud")
+	p.send(`{"push":{"channel":"late:1","subscribe":{"recoverable":true,"epoch":"x","offset":2}}}`, `{"push":{"channel":"late:1","pub":{"data":1,"offset":3}}}`,
+		`{"push":{"channel":"user:1","unsubscribe":{"code":2000,"reason":"permission denied"}}}`, `{"push":{"channel":"user:1","pub":{"data":"none of ours any more"}}}`)
+	require.Equal(t, "late:1", s.next("subscribed")["channel"])
+	require.Equal(t, 3.0, s.next("publication")["offset"])
+	require.Equal(t, object{"channel": "user:1", "code": 2000.0, "reason": "permission denied"}, s.next("unsubscribed"))
+	p.drop()
+	p = s.peer()
+	require.Equal(t, object{"late:1": object{"recover": true, "offset": 3.0, "epoch": "x"}}, p.welcome()["subs"])
+	var stray bool
+	s.js(`log.some(([type]) => type === 'publication')`, &stray)
+	require.False(t, stray)
+}
+
+// clientHostile is connected to servers that say what no server should. The
+// page's listeners see none of it, nothing is thrown, and the client comes back.
+func clientHostile(t *testing.T, s *stage) {
+	p := s.connected(`{ maxDelay: 20 }`)
+	s.js(`void join('room:a')`, nil)
+	p.position(`,"offset":1`)
+	s.next("room:a subscribed")
+	back := func(what string) {
+		t.Helper()
+		require.Equal(t, 5.0, s.next("connecting")["code"], what)
+		p = s.peer()
+		p.welcome()
+		s.next("connected")
+		p.position(`,"offset":1`)
+		s.next("room:a subscribed")
+	}
+	for _, line := range []string{
+		`[]`, `{"push":5}`, `{"push":[]}`, `{"push":{"channel":7,"pub":{}}}`,
+		`{"push":{"channel":"room:a","pub":5}}`, `{"push":{"channel":"room:a","pub":[1]}}`, `{"push":{"channel":"room:a","pub":{"data":1,"offset":"2"}}}`,
+		`{"push":{"channel":"room:a","pub":{"data":1,"offset":-1}}}`, `{"push":{"channel":"room:a","pub":{"data":1,"offset":1e300}}}`, `{"push":{"channel":"room:a","pub":{"data":1,"info":7}}}`,
+		`{"push":{"channel":"room:a","pub":{"data":1,"info":{"user":{}}}}}`,
+		`{"push":{"channel":"room:a","join":true}}`, `{"push":{"channel":"room:a","join":{"info":null}}}`, `{"push":{"channel":"room:a","leave":{}}}`,
+		`{"push":{"channel":"room:a","unsubscribe":true}}`, `{"push":{"channel":"room:a","unsubscribe":{"code":"2000"}}}`,
+		`{"push":{"disconnect":true}}`, `{"push":{"disconnect":{"code":"4501"}}}`, `{"push":{"message":"text"}}`,
+		`{"push":{"channel":"x","subscribe":{"publications":7}}}`, `{"push":{"refresh":{"expires":true,"ttl":"soon"}}}`,
+	} {
+		s.js(`log.splice(0)`, nil)
+		p.send(line)
+		back(line)
+	}
+	for _, reply := range []string{`"error":7`, `"error":{}`, `"error":{"code":"x"}`, `"error":null`, `"rpc":5`, `"rpc":[1]`} {
+		s.js(`log.splice(0)`, nil)
+		s.js(`void (window.result = client.rpc('m').catch((e) => e.code))`, nil)
+		id, _ := p.command("rpc")
+		p.answer(id, reply)
+		back(reply)
+		var code int
+		s.js(`result`, &code)
+		require.Equal(t, 5, code, reply)
+	}
+	for call, reply := range map[string]string{
+		`client.presence('room:a')`: `"presence":{"presence":7}`, `client.presence('room:b')`: `"presence":{"presence":{"c":5}}`,
+		`client.history('room:a')`: `"history":{"publications":{"length":1}}`, `client.presenceStats('room:a')`: `"presence_stats":{"num_clients":"many"}`,
+	} {
+		s.js(`void (window.result = `+call+`.catch((e) => e.code))`, nil)
+		name, _, _ := strings.Cut(strings.TrimPrefix(reply, `"`), `"`)
+		id, _ := p.command(name)
+		p.answer(id, reply)
+		var code int
+		s.js(`result`, &code)
+		require.Equal(t, 5, code, reply)
+	}
+
+	// Answers to questions that were never asked, keys of every kind, a publication of everything.
+	s.js(`log.splice(0)`, nil)
+	p.send(`{"id":999,"rpc":{}}`, `{"id":"x","error":{"code":1}}`, `{"id":-1}`, `{"id":null}`, `{"id":{},"connect":{}}`, `{"__proto__":{"push":{"message":{"data":1}}},"id":9}`, ``,
+		`{"push":{"channel":"room:a","pub":{"data":{"__proto__":{"polluted":1},"constructor":null},"offset":2,"channel":"room:b","info":{"user":"<b>","client":"c"}}}}`)
+	require.NotContains(t, s.next("room:a publication"), "channel")
+	var polluted bool
+	s.js(`'polluted' in {}`, &polluted)
+	require.False(t, polluted)
+
+	// A connect reply of nonsense; a subscribe reply of nonsense.
+	for _, reply := range []string{`7`, `[]`, `{"client":7}`, `{"client":"c","ping":"x"}`, `{"client":"c","ping":-1}`, `{"client":"c","subs":[1]}`, `{"client":"c","subs":{"x":null}}`,
+		`{"client":"c","expires":true}`, `{"client":"c","expires":true,"ttl":1e400}`} {
+		s.js(`log.splice(0)`, nil)
+		p.drop()
+		p = s.peer()
+		id, _ := p.command("connect")
+		if reply == `{"client":"c","expires":true}` || reply == `{"client":"c","ping":25}` {
+			p.answer(id, `"connect":`+reply) // no ttl is one of nothing, and there is no getToken to ask
+			s.next("connected")
+			continue
+		}
+		p.answer(id, `"connect":`+reply)
+		s.next("connecting")
+		require.Equal(t, 5.0, s.next("connecting")["code"], reply)
+		p = s.peer()
+	}
+	s.js(`log.splice(0)`, nil)
+	p.welcome()
+	s.next("connected")
+	for _, reply := range []string{`7`, `{"publications":7}`, `{"publications":[7]}`, `{"recoverable":true,"offset":"x"}`, `{"recoverable":true,"epoch":{}}`} {
+		s.js(`log.splice(0)`, nil)
+		id, _ := p.command("subscribe")
+		p.answer(id, `"subscribe":`+reply)
+		require.Equal(t, 5.0, s.next("connecting")["code"], reply)
+		p = s.peer()
+		p.welcome()
+		s.next("connected")
+	}
+	p.position(``)
+	s.next("room:a subscribed")
+	s.js(`client.close()`, nil)
+	s.settled()
+}
+
+// clientListeners closes the client from its own listeners: it stays closed.
+func clientListeners(t *testing.T, s *stage) {
+	closes := func(event string, begin func() *peer, cause func(p *peer)) {
+		t.Helper()
+		p := begin()
+		s.js(`void client.on('`+event+`', () => client.close())`, nil)
+		cause(p)
+		require.Equal(t, object{"code": 0.0, "reason": "closed"}, s.next("closed"), event)
+		s.settled()
+		s.js(`log.splice(0)`, nil)
+	}
+	stands := func() *peer { return s.connected(`{}`) }
+	closes("connecting", stands, func(p *peer) { p.drop() })
+	closes("message", stands, func(p *peer) { p.send(`{"push":{"message":{"data":1}}}`, `not JSON`) })
+	closes("error", func() *peer {
+		s.js(`start({ getToken: () => new Promise((_, reject) => { window.fail = () => reject(new Error('no network')); }) })`, nil)
+		return nil
+	}, func(*peer) { s.js(`fail()`, nil) })
+	closes("error", func() *peer {
+		s.js(`void (window.asked = 0)`, nil)
+		s.js(`start({ getToken: async () => { if (asked++) throw new Error('no network'); return 't'; } })`, nil)
+		p := s.peer()
+		id, _ := p.command("connect")
+		p.answer(id, `"connect":{"client":"c","expires":true,"ttl":1}`)
+		s.next("connected")
+		return p
+	}, func(*peer) {})
+	closes("error", func() *peer {
+		s.js(`start({ WebSocket: class { constructor() { throw new Error('blocked'); } } })`, nil)
+		return nil
+	}, func(*peer) {})
+	closes("subscribed", func() *peer { s.js(`start()`, nil); return s.peer() }, func(p *peer) {
+		id, _ := p.command("connect")
+		p.answer(id, `"connect":{"client":"c","subs":{"a":{"publications":[{"data":1}]},"b":{}}}`)
+	})
+}
+
+// clientOneToken asks once, also when the connection falls while a refresh
+// waits for its token: a refresh token behind it is good for one use.
+func clientOneToken(t *testing.T, s *stage) {
+	s.js(`void (window.gives = [])`, nil)
+	s.js(`start({ getToken: () => new Promise((resolve) => gives.push(resolve)) })`, nil)
+	s.until(patience, `gives.length === 1`)
+	s.js(`gives[0]('t1')`, nil)
+	p := s.peer()
+	id, _ := p.command("connect")
+	p.answer(id, `"connect":{"client":"c","expires":true,"ttl":1}`)
+	s.until(patience, `gives.length === 2`) // the refresh
+	s.js(`log.splice(0)`, nil)
+	p.close(3005, "token expired")
+	require.Equal(t, 3005.0, s.next("connecting")["code"])
+	time.Sleep(300 * time.Millisecond) // past its delay of 20 ms
+	s.js(`gives[1]('t2')`, nil)
+	p = s.peer()
+	require.Equal(t, "t2", p.welcome()["token"])
+	var asked int
+	s.js(`gives.length`, &asked)
+	require.Equal(t, 2, asked)
+	s.js(`client.close()`, nil)
+	s.settled()
+}
+
+// clientHangingToken is given no token, late tokens, and things that are none.
+func clientHangingToken(t *testing.T, s *stage) {
+	s.js(`void (window.asked = 0, window.aborted = 0)`, nil)
+	s.js(`start({ timeout: 300, getToken: ({ signal }) => {
+		signal.addEventListener('abort', () => aborted++);
+		return ++asked === 1 ? new Promise(() => {}) : asked === 2 ? { token: 'x' } : 't' + asked;
+	} })`, nil)
+	require.Equal(t, 2.0, s.next("error")["code"], "given up in time")
+	require.Contains(t, s.next("error")["message"], "no string")
+	p := s.peer()
+	id, params := p.command("connect")
+	require.Equal(t, "t3", params["token"])
+	var aborted int
+	s.js(`aborted`, &aborted)
+	require.GreaterOrEqual(t, aborted, 1, "what hangs is told that nobody waits")
+
+	// A refresh that hangs is given up and begun again, and the connection stays.
+	s.js(`void (asked = 0)`, nil)
+	p.answer(id, `"connect":{"client":"c","expires":true,"ttl":1}`)
+	s.next("connected")
+	s.js(`log.splice(0)`, nil)
+	require.Equal(t, 2.0, s.next("error")["code"])
+	_, params = p.command("refresh")
+	require.Equal(t, "t3", params["token"])
+	var fell bool
+	s.js(`log.some(([type]) => type === 'connecting')`, &fell)
+	require.False(t, fell)
+
+	// close() does not wait for it.
+	s.js(`void (asked = 0)`, nil)
+	p.close(3005, "token expired")
+	s.until(patience, `asked === 1`)
+	s.js(`client.close()`, nil)
+	s.settled()
+}
+
+// clientStaleToken fetches a token afresh after a night, whether the connection
+// had told of its end or the token had never been used.
+func clientStaleToken(t *testing.T, s *stage) {
+	s.js(`void (window.asked = 0, window.later = 0, window.now = Date.now, Date.now = () => now() + later)`, nil)
+	s.refuse.Store(1)
+	s.js(`void (window.random = Math.random, Math.random = () => 1)`, nil)
+	s.js(`start({ minDelay: 2000, maxDelay: 2000, getToken: async () => 't' + ++asked })`, nil)
+	s.next("connecting")
+	s.next("connecting") // refused: t1 was not used
+	s.js(`void (later = 3600e3, Math.random = () => 0.01)`, nil)
+	p := s.peer()
+	id, params := p.command("connect")
+	require.Equal(t, "t2", params["token"])
+	p.answer(id, `"connect":{"client":"c","expires":true,"ttl":600,"ping":25}`)
+	s.next("connected")
+	s.js(`log.splice(0)`, nil)
+
+	s.js(`void (later = 8 * 3600e3)`, nil) // the lid was closed: timers and sockets stood still
+	s.js(`document.dispatchEvent(new Event('visibilitychange'))`, nil)
+	require.Equal(t, 4.0, s.next("connecting")["code"], "the silence is seen at once")
+	p = s.peer()
+	id, params = p.command("connect")
+	require.Equal(t, "t3", params["token"])
+	p.answer(id, `"connect":{"client":"c","expires":true,"ttl":600}`)
+	s.next("connected")
+	p.drop()
+	p = s.peer()
+	_, params = p.command("connect")
+	require.Equal(t, "t3", params["token"], "one that lives is used again")
+}
+
+// clientChecks wakes on a connection that looks alive: the server is asked, and
+// silence ends it long before a ping would be missed.
+func clientChecks(t *testing.T, s *stage) {
+	wake := func() { s.js(`document.dispatchEvent(new Event('visibilitychange'))`, nil) }
+	p := s.connected(`{ timeout: 2000 }`)
+	wake() // heard a moment ago
+	time.Sleep(1200 * time.Millisecond)
+	wake()
+	wake()
+	id, params := p.command("rpc")
+	require.Equal(t, object{"method": ""}, params)
+	p.answer(id, `"error":{"code":104,"message":"method not found"}`)
+	time.Sleep(1200 * time.Millisecond)
+	s.js(`log.splice(0)`, nil)
+	wake()
+	_, _ = p.command("rpc") // not answered
+	p.send(`{}`)            // but not silent
+	require.Equal(t, []object{{}}, p.frame())
+	time.Sleep(1500 * time.Millisecond)
+	var fell bool
+	s.js(`log.length > 0`, &fell)
+	require.False(t, fell)
+	wake()
+	_, _ = p.command("rpc")
+	require.Equal(t, 4.0, s.next("connecting")["code"])
+	s.peer().welcome()
+	s.next("connected")
+}
+
+// clientFloods counts attempts at a server that refuses everything, while the
+// network comes and goes.
+func clientFloods(t *testing.T, s *stage) {
+	s.refuse.Store(1 << 20)
+	s.js(`void (window.Counted = class extends WebSocket { constructor(url) { super(url); made++; } })`, nil)
+	attempts := func(during time.Duration) (n int) {
+		s.js(`void (window.made = 0)`, nil)
+		time.Sleep(during)
+		s.js(`made`, &n)
+		return n
+	}
+	s.js(`start({ minDelay: 100, maxDelay: 1000, WebSocket: Counted })`, nil)
+	made := attempts(2 * time.Second)
+	t.Logf("%d attempts in 2 s", made)
+	// Delays are 50, 100, 200, 400, 500, 500… ms on average: 7 attempts. Without doubling they would be 40.
+	require.Greater(t, made, 2)
+	require.Less(t, made, 20)
+
+	s.js(`void (window.flap = setInterval(() => { for (const name of ['offline', 'online']) dispatchEvent(new Event(name)); document.dispatchEvent(new Event('visibilitychange')); }, 30))`, nil)
+	made = attempts(2 * time.Second)
+	t.Logf("%d attempts in 2 s of a network that comes and goes every 30 ms", made)
+	require.Greater(t, made, 0)
+	require.Less(t, made, 20)
+	s.js(`clearInterval(flap)`, nil)
+
+	// Servers that take a connection and put it out again are spared too, whatever they say.
+	s.js(`client.close()`, nil)
+	s.refuse.Store(0)
+	s.js(`start({ minDelay: 100, maxDelay: 1000, moveWindow: 0 })`, nil)
+	before := s.came.Load()
+	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); {
+		select {
+		case p := <-s.peers:
+			p.welcome()
+			p.close(3001, "shutdown")
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	moves := s.came.Load() - before
+	t.Logf("%d moves in 2 s", moves)
+	require.Less(t, moves, int32(20))
+	s.js(`client.close()`, nil)
+
+	// So are channels that are entered and left at once.
+	p := s.connected(`{ minDelay: 100, maxDelay: 1000 }`)
+	s.js(`void join('room:a')`, nil)
+	entries := 0
+	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); entries++ {
+		p.position(``)
+		p.send(`{"push":{"channel":"room:a","unsubscribe":{"code":2500,"reason":"gap"}}}`)
+	}
+	t.Logf("%d entries in 2 s", entries)
+	require.Less(t, entries, 20)
+	s.js(`client.close()`, nil)
+}
+
+// clientPutAway leaves the page and comes back to it as it was.
+func clientPutAway(t *testing.T, s *stage) {
+	s.js(`void (window.asked = 0, window.mark = Math.random(), addEventListener('pageshow', ({ persisted }) => { window.persisted = persisted; }))`, nil)
+	away := func(p *peer) {
+		t.Helper()
+		s.js("void (location.href = '/elsewhere')", nil)
+		s.until(patience, `location.pathname === '/elsewhere' && document.title === 'elsewhere'`)
+		if p != nil {
+			_, _, err := p.conn.Read(timeout(t))
+			require.Equal(t, websocket.StatusNoStatusRcvd, websocket.CloseStatus(err), "the socket is closed, not cut")
+		}
+	}
+	back := func() {
+		t.Helper()
+		s.js(`history.back()`, nil)
+		s.until(patience, `location.pathname === '/' && window.persisted === true`)
+	}
+	p := s.connected(`{ getToken: async () => 't' + ++asked }`)
+	s.js(`log.splice(0)`, nil)
+	away(p)
+	s.quiet()
+	back()
+	require.Equal(t, 7.0, s.next("connecting")["code"])
+	p = s.peer()
+	id, params := p.command("connect")
+	require.Equal(t, "t1", params["token"], "it still lives")
+	p.answer(id, `"connect":{"client":"c","expires":true,"ttl":2}`)
+	s.next("connected")
+	away(p)
+	time.Sleep(2100 * time.Millisecond)
+	back()
+	p = s.peer()
+	_, params = p.command("connect")
+	require.Equal(t, "t2", params["token"], "it does not, and is not tried")
+	s.js(`client.close()`, nil)
+
+	// What has ended stays so.
+	p = s.connected(`{}`)
+	p.close(4501, "session ended")
+	s.next("closed")
+	away(nil)
+	back()
+	s.settled()
+}
+
+// clientOptions are refused where they are given.
+func clientOptions(t *testing.T, s *stage) {
+	for _, options := range []string{`{ timeout: 0 }`, `{ timeout: NaN }`, `{ minDelay: 0 }`, `{ maxDelay: -1 }`, `{ maxPingDelay: '1' }`, `{ timeout: 1e12 }`, `{ moveWindow: -1 }`, `{ getToken: 'abc' }`} {
+		var name string
+		s.js(`(() => { try { new Client('/ws', `+options+`); return ''; } catch (e) { return e.name; } })()`, &name)
+		require.Equal(t, "TypeError", name, options)
+	}
+	for _, url := range []string{`'mailto:x'`, `'ftp://x'`} {
+		var name string
+		s.js(`(() => { try { new Client(`+url+`); return ''; } catch (e) { return e.name; } })()`, &name)
+		require.Equal(t, "TypeError", name, url)
+	}
+	// Left open is not zero, and a fragment is none of the server's business.
+	s.js(`void (window.client = follow(new Client('/ws#top', { timeout: undefined, minDelay: undefined }), '', ['connected']), client.connect())`, nil)
+	s.peer().welcome()
+	s.next("connected")
+	var name string
+	s.js(`client.rpc('m', 1n).catch((e) => e.name)`, &name)
+	require.Equal(t, "TypeError", name, "what isn't JSON")
+	s.js(`client.close()`, nil)
+	s.settled()
 }
 
 // timeout is a context that ends in ten seconds, or with the test.

@@ -26,6 +26,7 @@ var binary = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	binaryDir = dir
 	name := filepath.Join(dir, "app")
 	out, err := exec.Command("go", "build", "-race", "-o", name, ".").CombinedOutput()
 	if err != nil {
@@ -34,10 +35,13 @@ var binary = sync.OnceValues(func() (string, error) {
 	return name, nil
 })
 
+// binaryDir is where binary has put it; empty while no test has asked.
+var binaryDir string
+
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if name, err := binary(); err == nil {
-		_ = os.RemoveAll(filepath.Dir(name))
+	if binaryDir != "" {
+		_ = os.RemoveAll(binaryDir)
 	}
 	os.Exit(code)
 }

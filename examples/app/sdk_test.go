@@ -2,21 +2,21 @@ package main
 
 import (
 	"context"
-	"io"
+	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/gatewire/gatewire/jwt"
 	"github.com/gatewire/gatewire/realtime"
-	"github.com/gatewire/gatewire/session"
 )
 
 // npmInstall installs packages, by exact version, into a folder of the test.
@@ -61,36 +61,46 @@ func TestR17_JavaScriptSDK(t *testing.T) {
 
 // The app's access tokens live for minutes; these live for three seconds.
 func TestR17_JavaScriptSDKRefreshes(t *testing.T) {
-	sessions, err := session.New[struct{}](session.NewMemoryStore(nil), nil)
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = sessions.Close() })
-	_, who, err := sessions.BeginToken(t.Context(), session.Start{UserID: "ada"})
-	require.NoError(t, err)
-	sealing, _, err := jwt.GenerateSealingKeys("1")
-	require.NoError(t, err)
-	ring, err := jwt.NewRing(jwt.NewMemoryKeyStore(), sealing, nil)
-	require.NoError(t, err)
-	profile := jwt.AccessToken("https://app.example", "https://app.example")
-	issuer, err := jwt.NewIssuer(profile, ring, 3*time.Second)
-	require.NoError(t, err)
-	verifier, err := jwt.NewVerifier[jwt.AccessClaims](profile, ring, &jwt.VerifierOptions{Skew: -1})
-	require.NoError(t, err)
-	hub, err := realtime.New("https://app.example", realtime.Via(verifier.Authenticate), sessions, realtime.Rules{"room:": inRoom},
-		&realtime.Options{RPC: map[string]realtime.RPCFunc{"echo": echo}})
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = hub.Close() })
-
-	mux := http.NewServeMux()
-	mux.Handle("/realtime", hub)
-	mux.HandleFunc("GET /token", func(w http.ResponseWriter, r *http.Request) {
-		token, _, err := issuer.Issue(r.Context(), jwt.AccessClaims{Subject: who.UserID(), SessionID: who.SessionID(), ClientID: "sdk"})
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-			return
-		}
-		_, _ = io.WriteString(w, token)
-	})
-	server := httptest.NewServer(mux)
+	t.Parallel()
+	h := newTokenHub(t, "https://app.example", 3*time.Second, &realtime.Options{}, inRoom)
+	server := httptest.NewServer(h.mux)
 	t.Cleanup(server.Close)
 	runSDK(t, "sdk_refresh.mjs", server.URL, 3)
+}
+
+// What the server does of its own accord: subscriptions, messages, refusals for
+// now, moving, taking rights away.
+func TestR17_JavaScriptSDKServerSide(t *testing.T) {
+	t.Parallel()
+	var down, barred atomic.Bool
+	h := newTokenHub(t, "https://app.example", 10*time.Minute, &realtime.Options{
+		Subscribe: func(who realtime.Identity) []string { return []string{"user:" + who.UserID()} },
+	}, func(_ context.Context, _ realtime.Identity, channel string) (realtime.Grant, error) {
+		switch {
+		case down.Load():
+			return realtime.Grant{}, errors.New("the database is down")
+		case barred.Load():
+			return realtime.Grant{}, realtime.ErrDenied
+		}
+		return realtime.Grant{Publish: true, Recover: true}, nil
+	})
+	do := func(name string, f func(r *http.Request) error) {
+		h.mux.HandleFunc("POST /"+name, func(w http.ResponseWriter, r *http.Request) {
+			if err := f(r); err != nil {
+				http.Error(w, err.Error(), http.StatusInternalServerError)
+			}
+		})
+	}
+	do("say", func(r *http.Request) error {
+		return h.Publish(r.Context(), r.FormValue("channel"), json.RawMessage(r.FormValue("data")))
+	})
+	do("tell", func(r *http.Request) error {
+		return h.SendUser(r.Context(), "ada", json.RawMessage(r.FormValue("data")))
+	})
+	do("down", func(r *http.Request) error { down.Store(r.FormValue("is") == "true"); return nil })
+	do("bar", func(r *http.Request) error { barred.Store(true); return h.Reauthorize(r.Context(), "ada") })
+	do("drain", func(r *http.Request) error { return h.Drain(r.Context()) })
+	server := httptest.NewServer(h.mux)
+	t.Cleanup(server.Close)
+	runSDK(t, "sdk_server.mjs", server.URL, 7)
 }

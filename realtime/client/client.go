@@ -4,7 +4,7 @@
 //
 // A host serves it beside its hub:
 //
-//	mux.Handle("GET /client/realtime.js", client.Handler())
+//	mux.Handle("GET /client/", client.Handler())
 //
 // and a page uses it:
 //
@@ -14,7 +14,7 @@
 //	client.subscribe('room:lobby').on('publication', ({ data }) => show(data));
 //	client.connect();
 //
-// The module's own comments document its options and events. A bundler can take the file from FS.
+// README.md says how to use it; realtime.d.ts has its types, with what each option and event means. A bundler can take both from FS.
 package client
 
 import (
@@ -23,38 +23,55 @@ import (
 	"embed"
 	"encoding/base64"
 	"net/http"
+	"strings"
 	"time"
 )
 
-// Name is the name of the module's file in [FS].
-const Name = "realtime.js"
+// Names of the files in [FS].
+const (
+	Name  = "realtime.js"   // the module
+	Types = "realtime.d.ts" // its types, for TypeScript and editors
+)
 
-// FS holds the module, as the file [Name].
+// FS holds the module and its types.
 //
-//go:embed realtime.js
+//go:embed realtime.js realtime.d.ts
 var FS embed.FS
 
-// Handler serves the module under whatever path it is mounted at, to GET and HEAD.
+// Handler serves the module, to GET and HEAD, under whatever path it is mounted at, and its types under paths that end in ".d.ts".
 // Answers carry a strong ETag of the content and "Cache-Control: no-cache", so that a browser asks again each time, is
 // told 304 while nothing changed, and never runs an old client against a new server. It is safe for concurrent use.
 func Handler() http.Handler {
-	source, err := FS.ReadFile(Name)
-	if err != nil {
-		panic("client: " + err.Error()) // the file is part of the binary
-	}
-	sum := sha256.Sum256(source)
-	etag := `"` + base64.RawURLEncoding.EncodeToString(sum[:16]) + `"`
+	module, types := load(Name, "text/javascript; charset=utf-8"), load(Types, "text/plain; charset=utf-8")
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")
 			http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
 			return
 		}
+		f := module
+		if strings.HasSuffix(r.URL.Path, ".d.ts") {
+			f = types
+		}
 		h := w.Header()
-		h.Set("Content-Type", "text/javascript; charset=utf-8")
+		h.Set("Content-Type", f.mediaType)
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Cache-Control", "no-cache")
-		h.Set("ETag", etag)
-		http.ServeContent(w, r, Name, time.Time{}, bytes.NewReader(source))
+		h.Set("ETag", f.etag)
+		http.ServeContent(w, r, f.name, time.Time{}, bytes.NewReader(f.content))
 	})
+}
+
+type file struct {
+	name, mediaType, etag string
+	content               []byte
+}
+
+func load(name, mediaType string) file {
+	content, err := FS.ReadFile(name)
+	if err != nil {
+		panic("client: " + err.Error()) // the file is part of the binary
+	}
+	sum := sha256.Sum256(content)
+	return file{name, mediaType, `"` + base64.RawURLEncoding.EncodeToString(sum[:16]) + `"`, content}
 }

@@ -13,8 +13,9 @@ import (
 
 func TestHandler(t *testing.T) {
 	h := client.Handler()
+	at := "/client/realtime.js"
 	ask := func(method string, header http.Header) *httptest.ResponseRecorder {
-		r := httptest.NewRequest(method, "/client/realtime.js", nil)
+		r := httptest.NewRequest(method, at, nil)
 		for name, values := range header {
 			r.Header[name] = values
 		}
@@ -46,6 +47,18 @@ func TestHandler(t *testing.T) {
 	post := ask(http.MethodPost, nil)
 	require.Equal(t, http.StatusMethodNotAllowed, post.Code)
 	require.Equal(t, "GET, HEAD", post.Header().Get("Allow"))
+
+	at = "/client/realtime.d.ts"
+	types := ask(http.MethodGet, nil)
+	require.Equal(t, http.StatusOK, types.Code)
+	require.Equal(t, "text/plain; charset=utf-8", types.Header().Get("Content-Type"))
+	require.Equal(t, "nosniff", types.Header().Get("X-Content-Type-Options"))
+	declared, err := client.FS.ReadFile(client.Types)
+	require.NoError(t, err)
+	require.Equal(t, string(declared), types.Body.String())
+	require.NotEqual(t, etag, types.Header().Get("ETag"))
+	at = "/anything/else.js"
+	require.Equal(t, etag, ask(http.MethodGet, nil).Header().Get("ETag"), "the module has whatever name the host gives it")
 }
 
 // A page under "default-src 'self'" can run the module only if it neither evaluates text nor loads anything.

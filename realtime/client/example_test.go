@@ -10,10 +10,14 @@ import (
 
 func ExampleHandler() {
 	mux := http.NewServeMux()
-	mux.Handle("GET /client/realtime.js", client.Handler())
+	mux.Handle("GET /client/", client.Handler())
 
-	w := httptest.NewRecorder()
-	mux.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/client/realtime.js", nil))
-	fmt.Println(w.Code, w.Header().Get("Content-Type"))
-	// Output: 200 text/javascript; charset=utf-8
+	for _, name := range []string{client.Name, client.Types} {
+		w := httptest.NewRecorder()
+		mux.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/client/"+name, nil))
+		fmt.Println(name, w.Code, w.Header().Get("Content-Type"))
+	}
+	// Output:
+	// realtime.js 200 text/javascript; charset=utf-8
+	// realtime.d.ts 200 text/plain; charset=utf-8
 }

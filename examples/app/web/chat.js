@@ -61,7 +61,7 @@ export class Chat {
     $('messages').setAttribute('aria-label', `Messages in ${room}`);
     listRooms(this.#user.id, room);
 
-    const subscription = this.#client.subscribe(`room:${room}`, { joinLeave: true });
+    const subscription = this.#client.subscribe(`room:${room}`);
     this.#subscription = subscription;
     subscription.on('subscribed', (event) => this.#arrived(subscription, event));
     subscription.on('publication', (publication) => this.#add(publication, true));
