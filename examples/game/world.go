@@ -37,6 +37,7 @@ type point struct {
 type player struct {
 	ID   string `json:"id"` // of the connection
 	Name string `json:"name"`
+	Hue  int    `json:"hue"` // degrees: no two that come one after another are alike
 	point
 	Score int    `json:"score"`
 	Ack   uint32 `json:"ack"` // the last input that is in X and Y
@@ -49,6 +50,7 @@ type player struct {
 type world struct {
 	mu      sync.Mutex
 	tick    uint64
+	joined  int // players, so far
 	players []*player
 	gems    []point
 }
@@ -72,7 +74,8 @@ func (w *world) join(id, name string) error {
 	if len(w.players) >= capacity {
 		return &realtime.Error{Code: 400, Message: "the game is full"}
 	}
-	w.players = append(w.players, &player{ID: id, Name: name, point: somewhere(radius)})
+	w.joined++
+	w.players = append(w.players, &player{ID: id, Name: name, Hue: w.joined * 137 % 360, point: somewhere(radius)})
 	return nil
 }
 

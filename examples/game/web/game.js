@@ -119,11 +119,7 @@ export const figures = () => ({ pending: pending.length, corrections });
 
 const between = (from, to, part) => ({ x: from.x + (to.x - from.x) * part, y: from.y + (to.y - from.y) * part });
 
-/** A colour of one's own, the same in every window. */
-function colour(id) {
-  const hue = [...id].reduce((sum, c) => (sum * 31 + c.charCodeAt(0)) % 360, 7);
-  return `hsl(${hue} 65% 52%)`;
-}
+const colour = (hue) => `hsl(${hue} 65% 50%)`;
 
 let ink = '';
 const readInk = () => { ink = getComputedStyle(document.body).color; };
@@ -140,17 +136,17 @@ function draw() {
     for (const [dx, dy] of [[0, -1], [0.8, 0], [0, 1], [-0.8, 0]]) pen.lineTo(x + dx * rules.gem, y + dy * rules.gem);
     pen.fill();
   }
-  pen.font = '600 26px system-ui, sans-serif';
+  pen.font = `600 ${Math.max(26, (12 * canvas.width) / canvas.clientWidth)}px system-ui, sans-serif`; // legible on a phone, too
   pen.textAlign = 'center';
-  for (const { id, name, x, y } of players) {
-    disc(x, y, rules.radius, colour(id));
+  for (const { id, name, hue, x, y } of players) {
+    disc(x, y, rules.radius, colour(hue));
     if (id === mine) {
       pen.strokeStyle = ink;
       pen.lineWidth = 5;
       pen.stroke();
     }
     pen.fillStyle = ink;
-    pen.fillText(name, x, y < 90 ? y + rules.radius + 32 : y - rules.radius - 12);
+    pen.fillText(name, x, y < 100 ? y + rules.radius + 44 : y - rules.radius - 12);
   }
 }
 
@@ -166,15 +162,15 @@ function showPlayers(players) {
   const scores = JSON.stringify(players.map(({ id, score }) => [id, score]));
   if (scores === shown) return;
   shown = scores;
-  $('#players').replaceChildren(...players.toSorted((a, b) => b.score - a.score).map(({ id, name, score }) => {
+  $('#players').replaceChildren(...players.toSorted((a, b) => b.score - a.score).map(({ id, name, hue, score }) => {
     const dot = element('i', '');
-    dot.style.backgroundColor = colour(id);
+    dot.style.backgroundColor = colour(hue);
     return element('li', id === mine ? 'mine' : '', dot, element('span', '', name), element('b', '', String(score)));
   }));
 }
 
 setInterval(() => {
-  $('#figures').textContent = `${received} snapshots in the last second; ${corrections} corrections of where you are since you came.`;
+  $('#figures').textContent = `Snapshots in the last second: ${received}. Times the server corrected where you are: ${corrections}.`;
   received = 0;
 }, 1000);
 setInterval(act, TICK);
