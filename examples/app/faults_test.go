@@ -19,6 +19,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 
+	"github.com/gatewire/gatewire/examples/internal/chrome"
 	"github.com/gatewire/gatewire/internal/proxy"
 	"github.com/gatewire/gatewire/jwt"
 	"github.com/gatewire/gatewire/realtime"
@@ -118,7 +119,7 @@ window.start = (options) => {
 window.ready = true;
 `
 
-func newFaulty(t *testing.T, b *chrome, ttl time.Duration, o *realtime.Options) *faulty {
+func newFaulty(t *testing.T, b *chrome.Chrome, ttl time.Duration, o *realtime.Options) *faulty {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	p, err := proxy.New(l.Addr().String(), nil)
@@ -142,16 +143,16 @@ func newFaulty(t *testing.T, b *chrome, ttl time.Duration, o *realtime.Options) 
 	server.Listener = l
 	server.Start()
 	t.Cleanup(server.CloseClientConnections)
-	f := &faulty{window: b.open(t, origin), hub: h, proxy: p}
-	f.until(patience, "window.ready")
+	f := &faulty{window: open(t, b, origin), hub: h, proxy: p}
+	f.Until(patience, "window.ready")
 	return f
 }
 
 // begin starts the page's client and waits until it is in its room.
 func (f *faulty) begin(options string) {
 	f.t.Helper()
-	f.js("start("+options+")", nil)
-	f.until(patience, "window.subscribed")
+	f.JS("start("+options+")", nil)
+	f.Until(patience, "window.subscribed")
 }
 
 // whole requires that the page gets 1 to n of both channels: in order, each once,
@@ -159,9 +160,9 @@ func (f *faulty) begin(options string) {
 func (f *faulty) whole(n int) {
 	f.t.Helper()
 	for _, list := range []string{"got", "own"} {
-		f.until(patience, fmt.Sprintf("%s.at(-1) >= %d", list, n))
+		f.Until(patience, fmt.Sprintf("%s.at(-1) >= %d", list, n))
 		var got []int
-		f.js(list, &got)
+		f.JS(list, &got)
 		want := make([]int, n)
 		for i := range want {
 			want[i] = i + 1
@@ -169,7 +170,7 @@ func (f *faulty) whole(n int) {
 		require.Equal(f.t, want, got, list)
 	}
 	var lost bool
-	f.js("log.includes('lost') || log.includes('own lost')", &lost)
+	f.JS("log.includes('lost') || log.includes('own lost')", &lost)
 	require.False(f.t, lost)
 }
 
@@ -184,12 +185,12 @@ const broken = `ERR_|WebSocket|request failed`
 
 func TestClientOverFaultyNetwork(t *testing.T) {
 	t.Parallel() // all of it is waiting
-	b := startChrome(t)
+	b := chrome.Start(t)
 	t.Run("cut off in the middle of messages", func(t *testing.T) {
 		t.Parallel()
 		f := newFaulty(t, b, 10*time.Minute, &realtime.Options{})
 		f.begin(`{}`)
-		f.js(`void (window.chatter = setInterval(() => client.rpc('echo', 'x'.repeat(2000)).catch(() => {}), 5))`, nil)
+		f.JS(`void (window.chatter = setInterval(() => client.rpc('echo', 'x'.repeat(2000)).catch(() => {}), 5))`, nil)
 		f.proxy.Cut(40)
 		n := 0
 		for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(3 * time.Millisecond) {
@@ -197,11 +198,11 @@ func TestClientOverFaultyNetwork(t *testing.T) {
 			f.say(n)
 		}
 		f.proxy.Cut(0)
-		f.js(`clearInterval(chatter)`, nil)
+		f.JS(`clearInterval(chatter)`, nil)
 		f.whole(n)
 		t.Logf("%d messages on each of two channels, %d connections cut", n, f.proxy.Cuts())
 		require.Greater(t, f.proxy.Cuts(), 3)
-		f.clean(broken)
+		f.Clean(broken)
 	})
 	t.Run("answers that come too late", func(t *testing.T) {
 		t.Parallel()
@@ -211,16 +212,16 @@ func TestClientOverFaultyNetwork(t *testing.T) {
 		f.whole(1)
 		f.proxy.Delay(800 * time.Millisecond)
 		var code int
-		f.js(`client.rpc('echo', 1).catch((e) => e.code)`, &code)
+		f.JS(`client.rpc('echo', 1).catch((e) => e.code)`, &code)
 		require.Equal(t, 3, code)
-		f.js(`void (log.length = 0)`, nil)
-		f.js(`void dispatchEvent(new Event('offline'))`, nil) // another connection, over the slow network
-		f.until(patience, `log.filter((l) => l === 'connecting 3' || l === 'connecting 2').length >= 2`)
+		f.JS(`void (log.length = 0)`, nil)
+		f.JS(`void dispatchEvent(new Event('offline'))`, nil) // another connection, over the slow network
+		f.Until(patience, `log.filter((l) => l === 'connecting 3' || l === 'connecting 2').length >= 2`)
 		f.say(2)
 		f.proxy.Delay(0)
 		f.say(3)
 		f.whole(3)
-		f.clean(broken)
+		f.Clean(broken)
 	})
 	t.Run("a network that forgets", func(t *testing.T) {
 		t.Parallel()
@@ -230,12 +231,12 @@ func TestClientOverFaultyNetwork(t *testing.T) {
 		f.whole(1)
 		f.proxy.Vanish(true)
 		f.say(2)
-		f.until(patience, `log.includes('connecting 4')`)
-		f.until(patience, `log.includes('connecting 3')`) // nor does a new connection get through
+		f.Until(patience, `log.includes('connecting 4')`)
+		f.Until(patience, `log.includes('connecting 3')`) // nor does a new connection get through
 		f.say(3)
 		f.proxy.Vanish(false)
 		f.whole(3)
-		f.clean(broken)
+		f.Clean(broken)
 	})
 	t.Run("offline and online", func(t *testing.T) {
 		t.Parallel()
@@ -244,19 +245,19 @@ func TestClientOverFaultyNetwork(t *testing.T) {
 		f.say(1)
 		f.whole(1)
 		offline := func(on bool) {
-			_, err := chromedp.Call(f.ctx, network.OverrideNetworkState, network.OverrideNetworkStateParams{Offline: on, DownloadThroughput: -1, UploadThroughput: -1})
+			_, err := chromedp.Call(f.Context(), network.OverrideNetworkState, network.OverrideNetworkStateParams{Offline: on, DownloadThroughput: -1, UploadThroughput: -1})
 			require.NoError(t, err)
 		}
 		offline(true)
-		f.until(patience, `log.includes('connecting 6')`)
+		f.Until(patience, `log.includes('connecting 6')`)
 		f.say(2)
-		f.js(`void (Math.random = () => 1, log.length = 0)`, nil)
+		f.JS(`void (Math.random = () => 1, log.length = 0)`, nil)
 		offline(false)
-		took := f.until(patience, `window.subscribed`)
+		took := f.Until(patience, `window.subscribed`)
 		t.Logf("back after %v", took)
 		require.Less(t, took, 10*time.Second)
 		f.whole(2)
-		f.clean(broken)
+		f.Clean(broken)
 	})
 	t.Run("a page that is looked at again", func(t *testing.T) {
 		t.Parallel()
@@ -264,20 +265,20 @@ func TestClientOverFaultyNetwork(t *testing.T) {
 		f.begin(`{ timeout: 2000 }`)
 		f.say(1)
 		f.whole(1)
-		_, err := chromedp.Call(f.ctx, target.CreateTarget, target.CreateTargetParams{URL: "about:blank", BrowserContextID: chromedp.FromContext(f.ctx).BrowserContextID})
+		_, err := chromedp.Call(f.Context(), target.CreateTarget, target.CreateTargetParams{URL: "about:blank", BrowserContextID: chromedp.FromContext(f.Context()).BrowserContextID})
 		require.NoError(t, err) // another tab, in front of the page
-		f.until(patience, `document.visibilityState === 'hidden'`)
+		f.Until(patience, `document.visibilityState === 'hidden'`)
 		f.proxy.Vanish(true) // the network changes meanwhile: the socket looks open
 		f.say(2)
 		time.Sleep(1100 * time.Millisecond)
 		f.proxy.Vanish(false)
-		_, err = chromedp.Call(f.ctx, front.BringToFront, cdp.Empty{})
+		_, err = chromedp.Call(f.Context(), front.BringToFront, cdp.Empty{})
 		require.NoError(t, err)
-		took := f.until(patience, `document.visibilityState === 'visible' && got.at(-1) === 2`)
+		took := f.Until(patience, `document.visibilityState === 'visible' && got.at(-1) === 2`)
 		t.Logf("whole again after %v; a ping would have been missed after 35 s", took)
 		require.Less(t, took, 20*time.Second)
 		f.whole(2)
-		f.clean(broken)
+		f.Clean(broken)
 	})
 	t.Run("tokens of seconds", func(t *testing.T) {
 		t.Parallel()
@@ -287,11 +288,11 @@ func TestClientOverFaultyNetwork(t *testing.T) {
 		f.say(1)
 		f.whole(1)
 		var log []string
-		f.js(`log`, &log)
+		f.JS(`log`, &log)
 		require.Equal(t, []string{"connecting 0", "connected "}, log, "the socket stays")
 		require.EqualValues(t, 1, f.hub.handshakes.Load())
 		var tokens int
-		f.js(`tokens`, &tokens)
+		f.JS(`tokens`, &tokens)
 		require.GreaterOrEqual(t, tokens, 3)
 		require.LessOrEqual(t, tokens, 10)
 
@@ -299,9 +300,9 @@ func TestClientOverFaultyNetwork(t *testing.T) {
 		ended, err := f.hub.sessions.Revoke(t.Context(), "ada", f.hub.id, session.ReasonRevoked)
 		require.NoError(t, err)
 		require.True(t, ended)
-		f.until(patience, `log.at(-1) === 'closed 4501'`)
+		f.Until(patience, `log.at(-1) === 'closed 4501'`)
 		time.Sleep(time.Second)
 		require.EqualValues(t, 1, f.hub.handshakes.Load())
-		f.clean()
+		f.Clean()
 	})
 }

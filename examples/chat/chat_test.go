@@ -34,9 +34,15 @@ func here(w *chrome.Window, names ...string) {
 	w.Until(patience, fmt.Sprintf("[...document.querySelectorAll('#here li')].map((li) => li.textContent).join('|') === %q", strings.Join(names, "|")))
 }
 
-func TestTwoPeopleChat(t *testing.T) {
-	server := sitetest.Start(t, "chat", web, build)
+func TestInTheBrowser(t *testing.T) {
 	b := chrome.Start(t)
+	t.Run("two people chat", func(t *testing.T) { twoPeopleChat(t, b) })
+	t.Run("a lost connection", func(t *testing.T) { lostConnection(t, b) })
+	t.Run("signing out", func(t *testing.T) { signOut(t, b) })
+}
+
+func twoPeopleChat(t *testing.T, b *chrome.Chrome) {
+	server := sitetest.Start(t, "chat", web, build)
 	ada := b.Open(t, server.URL)
 	sitetest.Looks(t, ada, "chat-sign-in")
 	sitetest.SignIn(ada, "Ada")
@@ -81,13 +87,12 @@ func TestTwoPeopleChat(t *testing.T) {
 }
 
 // A connection that breaks is made again; what was said meanwhile comes then, and once.
-func TestLostConnection(t *testing.T) {
+func lostConnection(t *testing.T, b *chrome.Chrome) {
 	held, release := make(chan struct{}), make(chan struct{})
 	server := sitetest.Start(t, "chat", web, func(ctx context.Context, s *site.Site) (*realtime.Hub, error) {
 		s.Mux.HandleFunc("GET /hold", func(http.ResponseWriter, *http.Request) { close(held); <-release })
 		return build(ctx, s)
 	})
-	b := chrome.Start(t)
 	ada, bob := b.Open(t, server.URL), b.Open(t, server.URL)
 	sitetest.SignIn(ada, "Ada")
 	sitetest.SignIn(bob, "Bob")
@@ -112,9 +117,8 @@ func TestLostConnection(t *testing.T) {
 }
 
 // Signing out in one window throws out the guest's others.
-func TestSignOut(t *testing.T) {
+func signOut(t *testing.T, b *chrome.Chrome) {
 	server := sitetest.Start(t, "chat", web, build)
-	b := chrome.Start(t)
 	first, bob := b.Open(t, server.URL), b.Open(t, server.URL)
 	sitetest.SignIn(first, "Ada")
 	sitetest.SignIn(bob, "Bob")

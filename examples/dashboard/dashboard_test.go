@@ -167,7 +167,9 @@ func TestEveryByteIsCounted(t *testing.T) {
 		res, err := plain.Get(server.URL + "/figures.json")
 		require.NoError(t, err)
 		defer res.Body.Close()
-		var both struct{ Live, Polling struct{ Bytes, Requests int64 } }
+		var both struct {
+			Live, Polling struct{ Bytes, Requests int64 }
+		}
 		require.NoError(t, json.NewDecoder(res.Body).Decode(&both))
 		return both.Live, both.Polling
 	}

@@ -18,7 +18,11 @@ class View {
   constructor(grid, row) {
     this.#grid = $(grid);
     this.#row = $(row);
-    for (let i = 0; i < 6; i++) this.#row.append(element('td', '', '–'));
+    for (const { textContent } of document.querySelectorAll('thead th:not(:empty)')) {
+      const cell = element('td', '', '–');
+      cell.dataset.label = textContent;
+      this.#row.append(cell);
+    }
   }
 
   /** Begins to measure, anew. */
