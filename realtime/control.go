@@ -42,9 +42,9 @@ type ending struct {
 }
 
 // SendUser sends data, which must be JSON, to every connection of a user, on
-// every hub of a broker that is a [Control], outside any channel: at most once
-// each. Having none is not an error. An error means that other hubs may not
-// have been reached; this one's connections were, unless data was refused.
+// every hub of a broker that is a [Control]: at most once each. Having none is
+// no error. An error means that other hubs may not have been reached; this one's
+// connections were, unless data was refused.
 func (h *Hub) SendUser(ctx context.Context, userID string, data json.RawMessage) error {
 	return h.sendTo(ctx, recipients{User: userID}, data)
 }
@@ -102,10 +102,9 @@ func (h *Hub) sendHere(to recipients, data json.RawMessage) {
 }
 
 // EndSession closes the sockets of a session with 4501, on every hub of a
-// broker that is a [Control]. The reason is shown to the client: plain text, at
-// most 123 bytes; empty means "session ended". A session that really ended is
-// found by every hub itself: this is for what the sessions don't know of. An
-// error means that other hubs may not have been reached.
+// broker that is a [Control], for what the sessions don't know of: one that
+// really ended is found by every hub itself. The reason is plain text for the
+// client; empty means "session ended". Errors are as with SendUser.
 func (h *Hub) EndSession(ctx context.Context, sessionID, reason string) error {
 	return h.endNow(ctx, ending{Session: sessionID, Reason: reason})
 }
@@ -129,15 +128,12 @@ func (h *Hub) end(e ending, at time.Time) {
 }
 
 // Reauthorize asks the rules again for every channel a user's connections are
-// in, on every hub of a broker that is a [Control]. Call it when the user's
-// rights have changed. A channel whose right is gone is unsubscribed, and the
-// client told so. When it returns, no connection of this hub is left with a
-// right the rules no longer give; other hubs begin as soon as they are told. An
-// error means that some may not have been.
-//
-// The rules are asked with the identity of the connection's credential, whose
-// scopes and roles are those of when it was presented; a rule that must know
-// better looks the user up.
+// in, on every hub of a broker that is a [Control], when the user's rights have
+// changed. A channel whose right is gone is unsubscribed, and the client told.
+// When it returns, no connection of this hub has a right the rules no longer
+// give; other hubs begin as soon as they are told. An error means that some may
+// not have been. Scopes and roles are those the connection's credential was
+// presented with: a rule that must know better looks the user up.
 func (h *Hub) Reauthorize(ctx context.Context, userID string) error {
 	// The others first: they take as long again as this one's connections do.
 	err := h.tell(ctx, message{Op: opReask, recipients: recipients{User: userID}})

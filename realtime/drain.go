@@ -5,11 +5,10 @@ import (
 	"time"
 )
 
-// Drain refuses new connections and tells those there are to move (3001),
-// spread over [Options.DrainWindow] or most of ctx's time, whichever is less,
-// so that the nodes they move to aren't overrun. It returns when all sockets
-// are closed, or ctx's error when it ends first; then those left are told at
-// once. The hub is still to be closed.
+// Drain refuses new connections and tells those there are to move (3001), spread
+// over [Options.DrainWindow] or most of ctx's time, whichever is less. It returns
+// when all sockets are closed, or ctx's error; then those left are told at once.
+// The hub is still to be closed.
 func (h *Hub) Drain(ctx context.Context) error {
 	h.mu.Lock()
 	h.draining = true
@@ -56,8 +55,8 @@ func (h *Hub) stagger(ctx context.Context, window time.Duration) error {
 const closePatience = 500 * time.Millisecond
 
 // Close tells everyone left to move (3001), at once, and ends all goroutines:
-// when it returns none is left. Peers that don't answer are cut off. Call Drain
-// first for a restart that nobody notices. Further calls do nothing.
+// when it returns none is left. Call Drain first for a restart that nobody
+// notices. Further calls do nothing.
 func (h *Hub) Close() error {
 	h.mu.Lock()
 	first := !h.closing

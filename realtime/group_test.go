@@ -174,6 +174,27 @@ func TestGroup(t *testing.T) {
 		wg.Wait()
 		require.Zero(t, g.Len())
 	})
+	t.Run("adding and removing at once leave the group as the last says", func(t *testing.T) {
+		b := &book{}
+		s := open(t, b.keep)
+		s.join("ann/s1")
+		conn := b.conn("ann")
+		g, err := s.NewGroup(nil)
+		require.NoError(t, err)
+		for range 20 {
+			var wg sync.WaitGroup
+			for range 4 {
+				wg.Go(func() {
+					for range 500 {
+						_ = g.Add(conn)
+						g.Remove(conn)
+					}
+				})
+			}
+			wg.Wait()
+			require.Zero(t, g.Len())
+		}
+	})
 	t.Run("what can't be is refused", func(t *testing.T) {
 		s := open(t, nil)
 		_, err := s.NewGroup(&realtime.GroupOptions{Overflow: 7})
@@ -297,6 +318,22 @@ func TestR9_SlowConsumersOfGroups(t *testing.T) {
 			require.EqualValues(t, 2, asked.Load())
 			require.EqualValues(t, 1, s.Snapshot(0).Gaps)
 			require.True(t, slow.live())
+		})
+	})
+	t.Run("R9 what is sent while a state is asked for follows it", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s, _, g := grouped(t, &realtime.GroupOptions{State: func(*realtime.Conn) json.RawMessage {
+				time.Sleep(time.Second)
+				return json.RawMessage(`"state"`)
+			}}, nil)
+			c := s.join("ann/s1")
+			time.Sleep(100 * time.Millisecond)
+			for i := range 3 {
+				require.NoError(t, g.Send(t.Context(), fmt.Append(nil, i)))
+			}
+			for _, want := range []string{`"state"`, `0`, `1`, `2`} {
+				require.Equal(t, want, c.message())
+			}
 		})
 	})
 	t.Run("R9 a state that takes its time loses nothing", func(t *testing.T) {

@@ -92,6 +92,21 @@ func TestOnConnect(t *testing.T) {
 			require.JSONEq(t, `{"message":{"data":"second"}}`, c.push())
 		})
 	})
+	t.Run("a connection that ends meanwhile can't be sent to", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s, b := managed(t, func(o *realtime.Options) {
+				o.OnConnect = func(_ context.Context, c *realtime.Conn) (json.RawMessage, error) {
+					_ = c.Close(4400, "later")
+					return nil, c.Send(json.RawMessage(`1`))
+				}
+			})
+			c := s.dial(header{cookie: "ann/s1"})
+			c.write(`{"id":1,"connect":{}}`)
+			require.Equal(t, 4400, c.code())
+			synctest.Wait()
+			require.Empty(t, b.all(), "Send said ErrClosed, so OnConnect did not let it in")
+		})
+	})
 	for name, test := range map[string]struct {
 		refuse func(c *realtime.Conn) error
 		code   int

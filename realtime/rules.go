@@ -49,10 +49,9 @@ const (
 	// recovers in channels that keep a history.
 	Close Overflow = iota
 
-	// DropOldest drops what waits for this channel and tells the client that it
-	// has missed something (unsubscribe, 2500), so that it subscribes again and
-	// recovers. The connection and its other channels stay, but for channels of
-	// [Options.Subscribe].
+	// DropOldest drops what waits for this channel and tells the client
+	// (unsubscribe, 2500), so that it subscribes again and recovers. The
+	// connection stays, but not for channels of [Options.Subscribe].
 	DropOldest
 
 	// Latest keeps only the newest message waiting, and sends it to who

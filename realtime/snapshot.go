@@ -31,7 +31,7 @@ type Snapshot struct {
 }
 
 // Snapshot takes one that lists at most top channels and readers. Of 10,000
-// connections it takes some milliseconds.
+// connections it takes about one millisecond.
 func (h *Hub) Snapshot(top int) Snapshot {
 	type (
 		size = struct {

@@ -13,12 +13,10 @@ import (
 
 const subprotocol = "centrifuge-json"
 
-// ServeHTTP takes a WebSocket handshake. It returns once the connection is
-// made, and the connection lives on with one goroutine.
-//
-// What is wrong with the request itself is answered as HTTP: another origin
-// 403, a subprotocol that isn't spoken 400, no upgrade 426, HTTP/2 505, draining
-// 503. What is wrong with who sends it is a coded close on the open socket, as
+// ServeHTTP takes a WebSocket handshake, and returns once the connection is made.
+// What is wrong with the request itself is answered as HTTP: another origin 403,
+// a subprotocol that isn't spoken 400, no upgrade 426, HTTP/2 505, draining 503.
+// What is wrong with who sends it is a coded close on the open socket, as
 // browsers show pages nothing of a refused handshake.
 func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
