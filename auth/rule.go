@@ -67,6 +67,9 @@ const clockSlack = time.Minute
 // the step-up challenge of RFC 9470: 401, insufficient_user_authentication,
 // max_age. A caller whose time of sign-in is unknown is not fresh. It panics
 // when d is less than a second.
+//
+// It goes by what the identity says. A sign-in at a provider may have asked the
+// user nothing: see oidc.Provider.MaxAge and session.Start.AuthTime.
 func Fresh(d time.Duration) Rule {
 	if d < time.Second {
 		panic("auth: Fresh: wants a second or more")

@@ -68,6 +68,11 @@ type LoginFunc func(w http.ResponseWriter, r *http.Request, p Profile) error
 // Then makes a [LoginFunc] of two functions: find returns our user for a
 // profile, making one when there is none, and login starts their session, as
 // session.Manager.Login does.
+//
+// Neither learns of [Profile].AuthTime, so the session counts as proved just now,
+// though a provider that still knows the browser asks nothing of whoever sits
+// there. Where something wants a recent proof (auth.Fresh), set [Provider].MaxAge,
+// and write a LoginFunc that passes AuthTime on as session.Start.AuthTime.
 func Then(find func(context.Context, Profile) (userID string, err error), login func(http.ResponseWriter, *http.Request, string) error) LoginFunc {
 	if find == nil || login == nil {
 		return nil // NewLogin names the mistake

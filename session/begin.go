@@ -12,7 +12,8 @@ import (
 
 // Login signs a user in with a cookie session. It is [Manager.Begin] with the
 // user agent of the request and the address of its peer (behind a proxy that
-// is the proxy: use Begin and say the client's).
+// is the proxy: use Begin and say the client's). Where a password or anything
+// else was checked before, use Begin with [Start].Epoch.
 func (m *Manager[D]) Login(w http.ResponseWriter, r *http.Request, userID string) error {
 	ip, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {

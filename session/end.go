@@ -219,17 +219,23 @@ func (m *Manager[D]) event(ctx context.Context, e Event) {
 
 // evict ends the user's longest unused sessions beyond MaxPerUser, when rec
 // has begun, at now. Sign-ins at the same time must not end each other: the later one
-// stays, as if they had come one after the other. Failing to is no reason to
-// refuse a sign-in.
+// stays, as if they had come one after the other. What is over, and only not
+// removed yet, goes first. Failing to is no reason to refuse a sign-in, so a
+// client that goes away must not make it fail.
 func (m *Manager[D]) evict(ctx context.Context, rec Record, now time.Time) {
 	if m.config.maxPerUser < 0 {
 		return
 	}
+	ctx, cancel := detached(ctx)
+	defer cancel()
 	recs, err := m.store.ListUser(ctx, rec.UserID)
 	if excess := len(recs) - m.config.maxPerUser; err == nil && excess > 0 {
 		rank := func(r Record) int {
-			if r.ID == rec.ID {
+			switch {
+			case r.ID == rec.ID:
 				return 1
+			case !isLive(r, now):
+				return -1
 			}
 			// Of the same millisecond one has to be the later, for both.
 			begun := later(r.Created, r.AuthTime)

@@ -24,8 +24,12 @@ func Example() {
 
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
-		// … after the password was verified:
-		if err := sessions.Login(w, r, "user-1"); err != nil {
+		epoch, err := sessions.Epoch(r.Context(), "user-1")
+		// … the password is verified in between, so that a new one makes Begin fail:
+		if err == nil {
+			_, err = sessions.Begin(w, r, session.Start{UserID: "user-1", Epoch: &epoch, UserAgent: r.UserAgent()})
+		}
+		if err != nil {
 			http.Error(w, "try again", session.StatusOf(err))
 		}
 	})

@@ -14,7 +14,8 @@ import (
 // the first byte of a final response; if that fails, the client gets
 // Options.ErrorHandler's answer in place of next's, headers and all. A panic
 // of next before that passes, with nothing saved and what the request began
-// ended again.
+// ended again. (What a middleware between recovers is none: its answer is one
+// like others, with which everything is saved.)
 //
 // Only a response whose request read or wrote the session gets "Vary: Cookie"
 // and "Cache-Control: no-store" (a "private" of next's own stays, unless a

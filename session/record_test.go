@@ -218,6 +218,66 @@ func TestS23_MaxPerUser(t *testing.T) {
 	})
 }
 
+// What is over, and only not removed yet, is no device: nobody is signed out for it.
+func TestS23_WhatIsOverCountsNot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := session.NewMemoryStore(nil)
+		m := newManager(t, store, session.Options{MaxPerUser: 2, ReapEvery: -1})
+		short := newManager(t, store, session.Options{MaxPerUser: 2, ReapEvery: -1, Idle: time.Minute})
+		one, over, other := newBrowser(m), newBrowser(short), newBrowser(m)
+		one.login(t, "u1")
+		time.Sleep(time.Second)
+		over.login(t, "u1") // used later than the first, and over sooner
+		time.Sleep(2 * time.Minute)
+		other.login(t, "u1")
+		_, err := one.who()
+		require.NoError(t, err)
+		_, err = other.who()
+		require.NoError(t, err)
+
+		newBrowser(m).login(t, "u1")
+		list, err := m.List(t.Context(), "u1")
+		require.NoError(t, err)
+		require.Len(t, list, 2, "they are still counted")
+	})
+}
+
+// hurried is a store whose caller goes away when it is asked for a list.
+type hurried struct {
+	session.Store
+	leave context.CancelFunc
+}
+
+func (s hurried) ListUser(ctx context.Context, userID string) ([]session.Record, error) {
+	s.leave()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return s.Store.ListUser(ctx, userID)
+}
+
+// Who closes their half of the connection still gets the cookie.
+func TestS23_WhoGoesAwayIsBoundedToo(t *testing.T) {
+	store := session.NewMemoryStore(nil)
+	m := newManager(t, store, session.Options{MaxPerUser: 1})
+	ctx, leave := context.WithCancel(t.Context())
+	hasty := newManager(t, hurried{store, leave}, session.Options{MaxPerUser: 1})
+	newBrowser(m).login(t, "u1")
+	w := httptest.NewRecorder()
+	require.NoError(t, hasty.Login(w, httptest.NewRequest("POST", "/", nil).WithContext(ctx), "u1"))
+	list, err := m.List(t.Context(), "u1")
+	require.NoError(t, err)
+	require.Len(t, list, 1)
+
+	ctx, leave = context.WithCancel(t.Context())
+	hasty = newManager(t, hurried{store, leave}, session.Options{MaxPerUser: 1})
+	_, _, err = hasty.BeginToken(ctx, session.Start{UserID: "u1"})
+	require.NoError(t, err)
+	list, err = m.List(t.Context(), "u1")
+	require.NoError(t, err)
+	require.Len(t, list, 1)
+}
+
 // slowList is a store in which all sign-ins have begun before one counts them,
 // and all have counted before one ends others.
 type slowList struct{ session.Store }

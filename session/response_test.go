@@ -320,6 +320,19 @@ func TestS15_WriteAfterHeaders(t *testing.T) {
 			}), session.ErrHeadersSent)
 		})
 	})
+	t.Run("S15 a change that makes another, whenever it is run", func(t *testing.T) {
+		newBrowser(m).do(func(w http.ResponseWriter, r *http.Request) {
+			runs := 0
+			err := m.Update(r.Context(), func(*data) error {
+				if runs++; runs == 10000 {
+					return errors.New("for ever")
+				}
+				return m.Update(r.Context(), increment)
+			})
+			require.ErrorContains(t, err, "itself")
+			require.Equal(t, http.StatusInternalServerError, session.StatusOf(err))
+		})
+	})
 	t.Run("S15 after a panic", func(t *testing.T) {
 		var kept *http.Request
 		require.Panics(t, func() {
@@ -377,6 +390,18 @@ func TestS16_Panic(t *testing.T) {
 		list, err := m.List(t.Context(), "u3")
 		require.NoError(t, err)
 		require.Empty(t, list, "nobody has the token")
+	})
+	t.Run("S16 recovered inside, it is an answer", func(t *testing.T) {
+		b := newBrowser(m)
+		b.login(t, "u4")
+		resp := b.do(recovered(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			require.NoError(t, m.Update(r.Context(), increment))
+			panic("after a change")
+		})).ServeHTTP)
+		require.Equal(t, http.StatusBadGateway, resp.StatusCode)
+		s, err := b.who()
+		require.NoError(t, err)
+		require.Equal(t, 1, s.Data().N)
 	})
 	require.Panics(t, func() {
 		b.do(func(_ http.ResponseWriter, r *http.Request) {

@@ -14,7 +14,11 @@ import (
 // maxCookies bounds how many different cookies of our name are looked up.
 const maxCookies = 4
 
-var errTooManyCookies = errors.New("session: too many cookies of one name to look them all up")
+var (
+	errTooManyCookies = errors.New("session: too many cookies of one name to look them all up")
+	// errNested is for a function that would otherwise be run for ever.
+	errNested = fmt.Errorf("%w: a function given to Update must not change the session itself, but its argument", errHost)
+)
 
 // visit is one request's view of its cookie session. Its mutex is held while the
 // store is asked and while hooks run, but not while a function given to Update does.
@@ -206,9 +210,12 @@ func (v *visit[D]) authenticate(ctx context.Context) (*Session[D], error) {
 func (v *visit[D]) update(ctx context.Context, f func(*D) error) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	for {
+	for attempt := 0; ; attempt++ {
 		if v.closed {
 			return ErrHeadersSent
+		}
+		if attempt == maxAttempts {
+			return errNested
 		}
 		if err := v.load(ctx); err != nil {
 			return err

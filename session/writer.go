@@ -32,8 +32,9 @@ type writer struct {
 	answered http.Header // of the error answer, once it is written
 }
 
-// wrap returns w as an http.ResponseWriter with the optional interfaces its
-// underlying one has. ReadFrom, WriteString and CloseNotify work on any.
+// wrap returns w as an http.ResponseWriter that is an http.Flusher and an
+// http.Hijacker where its underlying one is. ReadFrom, WriteString and
+// CloseNotify work on any.
 func (w *writer) wrap() http.ResponseWriter {
 	_, canFlush := find[http.Flusher](w.ResponseWriter)
 	_, canFlushError := find[interface{ FlushError() error }](w.ResponseWriter)
@@ -138,10 +139,17 @@ type flusher struct{ to *writer }
 func (f flusher) Flush() { _ = f.FlushError() }
 
 func (f flusher) FlushError() error {
+	out := http.NewResponseController(f.to.ResponseWriter)
 	if err := f.to.begin(http.StatusOK, false); err != nil {
+		if f.to.answered != nil {
+			// Whoever streams may go on for hours, and Flush tells them nothing:
+			// the client is not to wait so long for the error answer.
+			replaceAll(f.to.Header(), f.to.answered)
+			_ = out.Flush()
+		}
 		return errWithheld
 	}
-	return http.NewResponseController(f.to.ResponseWriter).Flush()
+	return out.Flush()
 }
 
 type hijacker struct{ to *writer }

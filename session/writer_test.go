@@ -188,6 +188,34 @@ type gzipWriter struct {
 func (g *gzipWriter) Write(b []byte) (int, error) { return g.z.Write(b) }
 func (g *gzipWriter) Flush()                      { _ = g.z.Flush(); g.ResponseWriter.(http.Flusher).Flush() }
 
+// lazily is a middleware that sends nothing before a flush or the end, as those
+// do that compress what is long enough.
+func lazily(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		l := &lazyWriter{ResponseWriter: w, status: http.StatusOK}
+		next.ServeHTTP(l, r)
+		l.Flush()
+	})
+}
+
+type lazyWriter struct {
+	http.ResponseWriter
+	status int
+	sent   bool
+	body   bytes.Buffer
+}
+
+func (l *lazyWriter) WriteHeader(status int)      { l.status = status }
+func (l *lazyWriter) Write(b []byte) (int, error) { return l.body.Write(b) }
+func (l *lazyWriter) Flush() {
+	if !l.sent {
+		l.sent = true
+		l.ResponseWriter.WriteHeader(l.status)
+	}
+	_, _ = l.body.WriteTo(l.ResponseWriter)
+	l.ResponseWriter.(http.Flusher).Flush()
+}
+
 type middleware = func(http.Handler) http.Handler
 
 // Whatever begins the response carries the cookie of the sign-in before it.
@@ -497,6 +525,43 @@ func TestS17_OnlyTheErrorOnEveryProtocol(t *testing.T) {
 			})
 		}
 	}
+
+	// A stream goes on for as long as the client stays, and many don't look at
+	// what comes of a flush.
+	t.Run("S17 a handler that flushes and goes on doesn't keep the error to itself", func(t *testing.T) {
+		for _, protocol := range protocols {
+			for name, page := range map[string]func(http.ResponseWriter, *http.Request, error){
+				"the default": nil,
+				"no body":     func(w http.ResponseWriter, _ *http.Request, err error) { w.WriteHeader(session.StatusOf(err)) },
+			} {
+				m, _, cookie := failing(t, session.Options{ErrorHandler: page})
+				s := newSite(t, protocol, lazily(m.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					require.NoError(t, m.Update(r.Context(), increment))
+					for n := range 2 {
+						_, _ = fmt.Fprintf(w, "data: %d\n\n", n)
+						w.Header().Set("X-Secret", "1")
+						w.(http.Flusher).Flush()
+					}
+					<-r.Context().Done()
+				}))), nil)
+				ctx, leave := context.WithTimeout(t.Context(), 20*time.Second)
+				req, err := http.NewRequestWithContext(ctx, "GET", s.URL, nil)
+				require.NoError(t, err)
+				req.Header.Set("Cookie", cookieName+"="+cookie)
+				resp, err := s.client.Do(req)
+				require.NoError(t, err, "%s, %s", protocol, name)
+				require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
+				require.Empty(t, resp.Header.Get("X-Secret"))
+				if page == nil {
+					line, err := bufio.NewReader(resp.Body).ReadString('\n')
+					require.NoError(t, err)
+					require.Equal(t, "Service Unavailable\n", line)
+				}
+				leave()
+				_ = resp.Body.Close()
+			}
+		}
+	})
 
 	t.Run("S17 what a middleware around had set stays", func(t *testing.T) {
 		for _, protocol := range protocols {

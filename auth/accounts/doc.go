@@ -83,6 +83,12 @@
 // since whoever made the account may not own the mailbox. [User.EmailVerified]
 // says what the provider said; don't give rights for an address without it.
 //
+// What asks for a recent proof ([auth.Fresh]) goes by the provider's auth_time,
+// which a provider need not say unless [oidc.Provider].MaxAge is set. Without it
+// the sign-in counts as a proof of just now, also when the provider knew the
+// browser and asked nothing. Where that is not enough, set MaxAge, or ask for a
+// password before the step; what Google makes of MaxAge is said there.
+//
 // Unknown addresses and wrong passwords look the same in answer and time. Sign-up
 // tells that an address is taken, which only a mailer can hide. Failed sign-ins
 // are limited, see [Limits]; nobody can lock another out. Behind a proxy set

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -244,8 +245,10 @@ func (p *peer) drop() {
 }
 
 func TestClientInBrowser(t *testing.T) {
-	t.Parallel() // most of it is waiting
+	t.Parallel()
 	b := chrome.Start(t)
+	run, wait := beside(t)
+	defer wait()
 	for name, script := range map[string]func(t *testing.T, s *stage){
 		"commands and replies":           clientCommands,
 		"recovers after a drop":          clientRecovers,
@@ -277,13 +280,26 @@ func TestClientInBrowser(t *testing.T) {
 		"the back/forward cache":         clientPutAway,
 		"options that make no sense":     clientOptions,
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
+		run(name, func(t *testing.T) {
 			s := newStage(t, b)
 			script(t, s)
 			s.Clean(`ERR_|503|WebSocket|of the page`) // nothing was thrown, and no promise left rejected
 		})
 	}
+}
+
+// beside runs subtests that mostly wait, four at a time however few processors
+// there are.
+func beside(t *testing.T) (run func(name string, test func(t *testing.T)), wait func()) {
+	var running sync.WaitGroup
+	places := make(chan struct{}, 4)
+	return func(name string, test func(t *testing.T)) {
+		running.Go(func() {
+			places <- struct{}{}
+			defer func() { <-places }()
+			t.Run(name, test)
+		})
+	}, running.Wait
 }
 
 func clientCommands(t *testing.T, s *stage) {
@@ -992,7 +1008,9 @@ func clientStaleToken(t *testing.T, s *stage) {
 
 	s.JS(`void (later = 8 * 3600e3)`, nil) // the lid was closed: timers and sockets stood still
 	s.JS(`document.dispatchEvent(new Event('visibilitychange'))`, nil)
-	require.Equal(t, 4.0, s.next("connecting")["code"], "the silence is seen at once")
+	woken := time.Now()
+	require.Equal(t, 4.0, s.next("connecting")["code"])
+	require.Less(t, time.Since(woken), 20*time.Second, "the silence is seen at once, not when a ping is missed")
 	p = s.peer()
 	id, params = p.command("connect")
 	require.Equal(t, "t3", params["token"])
@@ -1008,7 +1026,7 @@ func clientStaleToken(t *testing.T, s *stage) {
 // silence ends it long before a ping would be missed.
 func clientChecks(t *testing.T, s *stage) {
 	wake := func() { s.JS(`document.dispatchEvent(new Event('visibilitychange'))`, nil) }
-	p := s.connected(`{ timeout: 2000 }`)
+	p := s.connected(`{ timeout: 3000 }`)
 	wake() // heard a moment ago
 	time.Sleep(1200 * time.Millisecond)
 	wake()
@@ -1022,7 +1040,7 @@ func clientChecks(t *testing.T, s *stage) {
 	_, _ = p.command("rpc") // not answered
 	p.send(`{}`)            // but not silent
 	require.Equal(t, []object{{}}, p.frame())
-	time.Sleep(1500 * time.Millisecond)
+	time.Sleep(2 * time.Second)
 	var fell bool
 	s.JS(`log.length > 0`, &fell)
 	require.False(t, fell)
@@ -1048,10 +1066,10 @@ func clientFloods(t *testing.T, s *stage) {
 	made := attempts(2 * time.Second)
 	t.Logf("%d attempts in 2 s", made)
 	// Delays are 50, 100, 200, 400, 500, 500… ms on average: 7 attempts. Without doubling they would be 40.
-	require.Greater(t, made, 2)
+	require.Greater(t, made, 1)
 	require.Less(t, made, 20)
 
-	s.JS(`void (window.flap = setInterval(() => { for (const name of ['offline', 'online']) dispatchEvent(new Event(name)); document.dispatchEvent(new Event('visibilitychange')); }, 30))`, nil)
+	s.JS(`void (window.flap = setInterval(() => { dispatchEvent(new Event('offline')); document.dispatchEvent(new Event('visibilitychange')); dispatchEvent(new Event('online')); }, 30))`, nil)
 	made = attempts(2 * time.Second)
 	t.Logf("%d attempts in 2 s of a network that comes and goes every 30 ms", made)
 	require.Greater(t, made, 0)

@@ -184,10 +184,11 @@ func (f *faulty) say(n int) {
 const broken = `ERR_|WebSocket|request failed`
 
 func TestClientOverFaultyNetwork(t *testing.T) {
-	t.Parallel() // all of it is waiting
+	t.Parallel()
 	b := chrome.Start(t)
-	t.Run("cut off in the middle of messages", func(t *testing.T) {
-		t.Parallel()
+	run, wait := beside(t)
+	defer wait()
+	run("cut off in the middle of messages", func(t *testing.T) {
 		f := newFaulty(t, b, 10*time.Minute, &realtime.Options{})
 		f.begin(`{}`)
 		f.JS(`void (window.chatter = setInterval(() => client.rpc('echo', 'x'.repeat(2000)).catch(() => {}), 5))`, nil)
@@ -204,8 +205,7 @@ func TestClientOverFaultyNetwork(t *testing.T) {
 		require.Greater(t, f.proxy.Cuts(), 3)
 		f.Clean(broken)
 	})
-	t.Run("answers that come too late", func(t *testing.T) {
-		t.Parallel()
+	run("answers that come too late", func(t *testing.T) {
 		f := newFaulty(t, b, 10*time.Minute, &realtime.Options{})
 		f.begin(`{ timeout: 700 }`)
 		f.say(1)
@@ -223,8 +223,7 @@ func TestClientOverFaultyNetwork(t *testing.T) {
 		f.whole(3)
 		f.Clean(broken)
 	})
-	t.Run("a network that forgets", func(t *testing.T) {
-		t.Parallel()
+	run("a network that forgets", func(t *testing.T) {
 		f := newFaulty(t, b, 10*time.Minute, &realtime.Options{PingInterval: time.Second})
 		f.begin(`{ maxPingDelay: 1000, timeout: 1000 }`)
 		f.say(1)
@@ -238,8 +237,7 @@ func TestClientOverFaultyNetwork(t *testing.T) {
 		f.whole(3)
 		f.Clean(broken)
 	})
-	t.Run("offline and online", func(t *testing.T) {
-		t.Parallel()
+	run("offline and online", func(t *testing.T) {
 		f := newFaulty(t, b, 10*time.Minute, &realtime.Options{})
 		f.begin(`{ minDelay: 20000, maxDelay: 20000 }`) // alone it would be long in coming
 		f.say(1)
@@ -259,8 +257,7 @@ func TestClientOverFaultyNetwork(t *testing.T) {
 		f.whole(2)
 		f.Clean(broken)
 	})
-	t.Run("a page that is looked at again", func(t *testing.T) {
-		t.Parallel()
+	run("a page that is looked at again", func(t *testing.T) {
 		f := newFaulty(t, b, 10*time.Minute, &realtime.Options{})
 		f.begin(`{ timeout: 2000 }`)
 		f.say(1)
@@ -280,8 +277,7 @@ func TestClientOverFaultyNetwork(t *testing.T) {
 		f.whole(2)
 		f.Clean(broken)
 	})
-	t.Run("tokens of seconds", func(t *testing.T) {
-		t.Parallel()
+	run("tokens of seconds", func(t *testing.T) {
 		f := newFaulty(t, b, 3*time.Second, &realtime.Options{})
 		f.begin(`{}`)
 		time.Sleep(5 * time.Second)

@@ -92,6 +92,11 @@ func (s *shop) bring(w http.ResponseWriter, r *http.Request, token string) error
 	}
 	userID := s.former.GetString(old, "userID")
 	since := s.former.Deadline(old).Add(-s.former.Lifetime)
+	// Before endedAt is asked: a sign-out everywhere that comes later makes Begin fail.
+	epoch, err := s.sessions.Epoch(r.Context(), userID)
+	if err != nil {
+		return err
+	}
 	if userID != "" && !signedIn && since.After(s.endedAt(userID)) {
 		cart, _ := s.former.Get(old, "cart").([]string)
 		if err := s.sessions.Update(r.Context(), func(v *Visit) error { v.Cart = cart; return nil }); err != nil {
@@ -99,9 +104,9 @@ func (s *shop) bring(w http.ResponseWriter, r *http.Request, token string) error
 		}
 		ip, _, _ := net.SplitHostPort(r.RemoteAddr)
 		// AuthTime: what asks for a recent proof must not take this for one.
-		start := session.Start{UserID: userID, AuthTime: since, UserAgent: r.UserAgent(), IP: ip}
+		start := session.Start{UserID: userID, AuthTime: since, Epoch: &epoch, UserAgent: r.UserAgent(), IP: ip}
 		if _, err := s.sessions.Begin(w, r, start); err != nil {
-			return err
+			return errors.Join(err, s.sessions.Logout(w, r)) // the cart is not for whoever comes next
 		}
 	}
 	// What stayed there could be carried over again, after a sign-out here.

@@ -41,11 +41,27 @@ type world struct {
 	site     atomic.Pointer[http.Handler]
 	former   *scs.SessionManager
 	store    *shared
+	here     *interrupted
 	sessions *session.Manager[Visit]
 }
 
+// interrupted is the store of the sessions here. Something can come in between
+// just before one begins.
+type interrupted struct {
+	session.Store
+	between func()
+}
+
+func (s *interrupted) Create(ctx context.Context, rec session.Record, epoch uint64) error {
+	if f := s.between; f != nil {
+		s.between = nil
+		f()
+	}
+	return s.Store.Create(ctx, rec, epoch)
+}
+
 func newWorld(t *testing.T) *world {
-	w := &world{t: t, store: &shared{MemStore: memstore.NewWithCleanupInterval(0)}}
+	w := &world{t: t, store: &shared{MemStore: memstore.NewWithCleanupInterval(0)}, here: &interrupted{Store: session.NewMemoryStore(nil)}}
 	w.former = scs.New()
 	w.former.Store = w.store
 	mux := http.NewServeMux()
@@ -57,7 +73,7 @@ func newWorld(t *testing.T) *world {
 	w.run(w.former.LoadAndSave(mux))
 
 	var err error
-	w.sessions, err = session.New[Visit](session.NewMemoryStore(nil), &session.Options{Cookie: session.Cookie{Insecure: true, Name: "visit"}})
+	w.sessions, err = session.New[Visit](w.here, &session.Options{Cookie: session.Cookie{Insecure: true, Name: "visit"}})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, w.sessions.Close()) })
 	srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { (*w.site.Load()).ServeHTTP(rw, r) }))
@@ -176,6 +192,31 @@ func TestSignedOutEverywhereReachesWhatIsNotCarriedOverYet(t *testing.T) {
 		status, _ := x.do("GET", "/")
 		require.Equal(t, 401, status, name)
 	}
+}
+
+// The phone shows its former session, which is good, and before it is carried
+// over the user signs out everywhere.
+func TestSignedOutEverywhereWhileOneIsCarriedOver(t *testing.T) {
+	w := newWorld(t)
+	b, phone := w.browser(), w.browser()
+	b.signIn("ada")
+	phone.signIn("ada")
+	time.Sleep(10 * time.Millisecond)
+	w.move()
+	status, _ := b.do("GET", "/")
+	require.Equal(t, 200, status)
+	w.here.between = func() {
+		status, text := b.do("POST", "/logout-everywhere")
+		require.Equal(t, 200, status, text)
+	}
+	status, _ = phone.do("GET", "/")
+	require.Equal(t, 503, status)
+	devices, err := w.sessions.List(context.Background(), "ada")
+	require.NoError(t, err)
+	require.Empty(t, devices)
+	status, _ = phone.do("GET", "/")
+	require.Equal(t, 401, status)
+	require.Empty(t, phone.cookies())
 }
 
 // While the former sessions can't be ended, nobody has two that live.
