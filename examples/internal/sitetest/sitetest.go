@@ -70,14 +70,25 @@ func (s *Server) watch(server *http.Server) {
 	}
 }
 
-// Cut breaks all sockets, as a network does.
-func (s *Server) Cut() {
+// Cut breaks all sockets, as a network does, and waits until these pages have
+// noticed, however soon they are back.
+func (s *Server) Cut(pages ...*chrome.Window) {
+	for _, w := range pages {
+		w.JS(`(() => {
+			window.noticed = false;
+			const pill = document.querySelector('#connection');
+			new MutationObserver(() => { noticed ||= pill.dataset.state === 'connecting'; }).observe(pill, { attributes: true });
+		})()`, nil)
+	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	for _, c := range s.sockets {
 		_ = c.Close()
 	}
 	s.sockets = nil
+	s.mu.Unlock()
+	for _, w := range pages {
+		w.Until(Patience, "noticed")
+	}
 }
 
 // SignIn gives a name, and waits for the example's page to be connected.
