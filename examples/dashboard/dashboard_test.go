@@ -84,10 +84,11 @@ func TestDashboard(t *testing.T) {
 	row("live", live)
 	row("polling every 1 s", polling)
 	require.Zero(t, live.Requests, "the one request was the handshake")
-	require.InDelta(t, live.Seconds, polling.Requests, 2)
+	require.Positive(t, polling.Requests)
+	require.LessOrEqual(t, float64(polling.Requests), polling.Seconds+1)
+	require.Greater(t, live.Mean, 30.0, "a fifth of a second's wait is a tenth in the mean")
 	require.Less(t, live.Mean, polling.Mean)
 	require.Greater(t, polling.Mean, 300.0, "a second's wait is half a second in the mean")
-	require.Greater(t, live.Changes, polling.Changes, "what is overtaken within a second is never shown")
 	const least = machines * len(`"m001":[1,1],`) // of one board
 	require.Greater(t, polling.Bytes*polling.Seconds, float64(polling.Requests*least))
 	require.Greater(t, live.Bytes*live.Seconds, 2*float64(least))
@@ -98,6 +99,7 @@ func TestDashboard(t *testing.T) {
 	row("polling every 0.2 s", often)
 	require.Greater(t, often.Requests, polling.Requests)
 	require.Less(t, often.Mean, polling.Mean)
+
 	// The page's own table has those figures, too.
 	w.Until(patience, "document.querySelector('#measured-title').dataset.reports > 1")
 	for _, id := range []string{"#live-figures", "#polling-figures"} {
@@ -117,6 +119,7 @@ func TestDashboard(t *testing.T) {
 		w.Until(patience, fmt.Sprintf("(() => { const want = %s; return [...document.querySelectorAll('%s li')].every((li) => want[li.title] === li.textContent); })()", want, grid))
 	}
 
+	// And then the one costs nothing, and the other what it did.
 	live, polling = measure("1000")
 	row("live, nothing changes", live)
 	row("polling every 1 s, nothing changes", polling)
@@ -125,7 +128,7 @@ func TestDashboard(t *testing.T) {
 	require.NoError(t, table.Flush())
 	t.Logf("%.0f s each:\n%s", measureFor(t).Seconds(), out.String())
 
-	// After a lost connection the newest board comes, and nothing else need change for that.
+	// After a lost connection the newest board comes, though nothing changes after it.
 	p.change("m007")
 	server.Cut(w)
 	w.Until(patience, fmt.Sprintf("document.querySelector('#live [title=m007]').textContent === '%d'", p.all()["m007"][0]))

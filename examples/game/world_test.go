@@ -46,6 +46,15 @@ func TestOneInputATick(t *testing.T) {
 	w.advance(8)
 	require.Equal(t, height/2-3*straight, p.Y)
 	require.Equal(t, uint32(6), p.Ack)
+
+	// So are ticks of the server's that were left out.
+	for seq := range uint32(3) {
+		w.steer("ada", input{Seq: seq + 7, DX: -1})
+	}
+	p.credit = 0
+	w.advance(11)
+	require.Equal(t, at, p.X)
+	require.Equal(t, uint64(11), w.tick)
 }
 
 func TestInputsAreNotBelieved(t *testing.T) {
