@@ -84,6 +84,20 @@ func TestInputsAreNotBelieved(t *testing.T) {
 	}
 }
 
+// Who has stood still for long gets no more at once than who was late, and a flood
+// leaves no long tail.
+func TestNoCreditIsSavedUp(t *testing.T) {
+	w, p := alone(t)
+	w.advance(100)
+	for seq := range uint32(1000) {
+		w.steer("ada", input{Seq: seq + 1, DX: 1})
+	}
+	w.advance(101)
+	require.Equal(t, width/2+burst*straight, p.X)
+	w.advance(200)
+	require.Equal(t, width/2+2*burst*straight, p.X)
+}
+
 func TestWalls(t *testing.T) {
 	w, p := alone(t)
 	for tick := range uint64(200) {
