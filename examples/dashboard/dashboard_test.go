@@ -203,17 +203,17 @@ func TestEveryByteIsCounted(t *testing.T) {
 			require.Len(t, readings, machines)
 		}
 	}
-	agreed := func(requests, bytes int64) {
+	agreed := func(requests, bytes, but int64) {
 		t.Helper()
 		require.Eventually(t, func() bool {
 			_, polling = counted()
-			return polling.Bytes == bytes
+			return polling.Bytes <= bytes && polling.Bytes >= bytes-but
 		}, patience, 10*time.Millisecond)
 		require.Equal(t, requests, polling.Requests)
 	}
 	poll(3)
 	first := polls.bytes.Load()
-	agreed(3, first)
+	agreed(3, first, 0)
 
 	// Another request on the same connection is nobody's.
 	res, err = poller.Get(server.URL + "/web/dashboard.js")
@@ -223,7 +223,7 @@ func TestEveryByteIsCounted(t *testing.T) {
 	other := polls.bytes.Load() - first
 	require.Greater(t, other, int64(4000))
 	poll(1)
-	agreed(4, polls.bytes.Load()-other)
+	agreed(4, polls.bytes.Load()-other, 1) // net/http may have read a byte ahead while it was still at the other
 
 	var pushes tally
 	ctx, cancel := context.WithTimeout(t.Context(), patience)

@@ -111,8 +111,8 @@ func (c *conn) count(n int) {
 	c.bytes.Add(int64(n))
 }
 
-// state is told by the server: idle is when an answer is out, before the next
-// request is read.
+// state is told by the server: idle is when an answer is out and the next request
+// isn't read yet, but for a byte of it if it followed at once.
 func (c *conn) state(state http.ConnState) {
 	switch state {
 	case http.StateHijacked:
