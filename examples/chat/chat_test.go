@@ -36,10 +36,12 @@ func here(w *chrome.Window, names ...string) {
 
 // One story: two people chat, lose their connections, and one of them signs out.
 func TestTwoPeople(t *testing.T) {
-	held, release := make(chan struct{}), make(chan struct{})
-	server := sitetest.Start(t, "chat", web, func(ctx context.Context, s *site.Site) (*realtime.Hub, error) {
-		s.Mux.HandleFunc("GET /hold", func(http.ResponseWriter, *http.Request) { close(held); <-release })
-		return build(ctx, s)
+	held, release := make(chan struct{}, 1), make(chan struct{}, 1)
+	var hub *realtime.Hub
+	server := sitetest.Start(t, "chat", web, func(ctx context.Context, s *site.Site) (_ *realtime.Hub, err error) {
+		s.Mux.HandleFunc("GET /hold", func(http.ResponseWriter, *http.Request) { held <- struct{}{}; <-release })
+		hub, err = build(ctx, s)
+		return hub, err
 	})
 	b := chrome.Start(t)
 	ada, bob := b.Open(t, server.URL), b.Open(t, server.URL)
@@ -85,16 +87,37 @@ func TestTwoPeople(t *testing.T) {
 
 	// What is said while a connection is lost comes when it is made again, once.
 	// Ada's page stands still while both connections break and Bob's comes back.
-	ada.JS(`void setTimeout(() => { const r = new XMLHttpRequest(); r.open('GET', '/hold', false); r.send(); })`, nil)
+	ada.JS(`{
+		const { send } = WebSocket.prototype;
+		window.sent = '';
+		WebSocket.prototype.send = function (data) { sent += data; send.call(this, data); };
+	}`, nil)
+	const hold = `void setTimeout(() => { const r = new XMLHttpRequest(); r.open('GET', '/hold', false); r.send(); })`
+	ada.JS(hold, nil)
 	<-held
 	server.Cut(bob)
 	say(bob, "Still there?")
 	reads(bob, "Does the engine run?", markup, "Still there?")
-	close(release)
+	release <- struct{}{}
 	reads(ada, "Does the engine run?", markup, "Still there?")
 	sitetest.Connected(ada)
 	here(ada, "Ada (you)", "Bob")
-	require.NotContains(t, ada.Text("#messages")+bob.Text("#messages"), "away for long", "it is recovered, not read anew")
+	var sent string
+	ada.JS("sent", &sent)
+	require.Contains(t, sent, `"recover":true`)
+	require.NotContains(t, sent, `"history"`, "it need not be read anew")
+
+	// When more was said than the room keeps, the page says so and begins anew.
+	ada.JS(hold, nil)
+	<-held
+	server.Cut(bob)
+	for range 200 {
+		require.NoError(t, hub.Publish(t.Context(), "room:lobby", []byte(`"of the server"`)))
+	}
+	say(bob, "Anybody?")
+	release <- struct{}{}
+	reads(ada, "Anybody?")
+	require.Contains(t, ada.Text("#messages"), "away for long")
 
 	// Signing out in one window throws out the guest's others, and nobody else.
 	second := ada.Another(server.URL)
