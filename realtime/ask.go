@@ -2,8 +2,8 @@ package realtime
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
+	"strconv"
 )
 
 // publishCommand answers a publish command.
@@ -135,21 +135,30 @@ func (c *conn) historyCommand(ctx context.Context, who Identity, q *historyReque
 }
 
 // rpc answers an rpc command.
-func (c *conn) rpc(ctx context.Context, q *rpcRequest) (any, *Error) {
+func (c *conn) rpc(ctx context.Context, id uint32, q *rpcRequest) {
 	f := c.hub.o.RPC[q.Method]
 	if f == nil {
-		return nil, errMethodNotFound
+		c.refuse(id, errMethodNotFound)
+		return
 	}
 	data, err := f(ctx, &c.face, q.Data)
+	if err == nil && len(data) > 0 {
+		data, err = oneLine(data)
+	}
 	if err != nil {
-		return nil, c.errorFor("rpc "+q.Method, err)
+		c.refuse(id, c.errorFor("rpc "+q.Method, err))
+		return
 	}
-	if len(data) > 0 {
-		if data, err = compact(data); err != nil {
-			return nil, c.errorFor("rpc "+q.Method, err)
-		}
+	if len(data) > c.hub.o.MaxQueue*5/8 {
+		c.tooLarge(id, "rpc", len(data))
+		return
 	}
-	return struct {
-		Data json.RawMessage `json:"data,omitempty"`
-	}{data}, nil
+	b := c.lineOf(len(data) + 40)
+	*b = strconv.AppendUint(append(*b, `{"id":`...), uint64(id), 10)
+	if len(data) == 0 {
+		*b = append(*b, `,"rpc":{}}`...)
+		return
+	}
+	*b = append(*b, `,"rpc":{"data":`...)
+	*b = append(append(*b, data...), '}', '}')
 }

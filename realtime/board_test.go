@@ -127,7 +127,7 @@ func TestBoard(t *testing.T) {
 
 			resume()
 			for count := 1; slow.value() != now; count++ {
-				require.Less(t, count, 5)
+				require.Less(t, count, 5+3, "besides what the connection itself holds")
 			}
 			require.True(t, slow.live())
 		})
@@ -142,14 +142,14 @@ func TestBoard(t *testing.T) {
 			require.NoError(t, err)
 			defer empty.Close()
 			set(t, b, "k", 1)
-			time.Sleep(100 * time.Hour)
+			time.Sleep(150 * time.Minute)
 			c := s.join("ann/s1")
 			require.JSONEq(t, `{"k":1}`, c.subscribe("board:x", "").present())
 			require.Equal(t, "0 publications", c.subscribe("board:y", "").present())
 			require.Less(t, c.subscribe("board:z", "").Offset, uint64(1))
 			b.Close()
 			set(t, b, "k", 2)
-			time.Sleep(2 * time.Hour)
+			time.Sleep(time.Hour)
 			d := s.join("bob/s2")
 			require.Equal(t, "0 publications", d.subscribe("board:x", "").present(), "closed, and forgotten")
 		})

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -68,42 +69,75 @@ func parseCommand(line []byte) (*command, bool) {
 	if err := json.Unmarshal(line, &q); err != nil {
 		return nil, false
 	}
-	if q.requests() != 1 || (q.ID == 0) != (q.Send != nil) {
-		return nil, false
-	}
-	return &q, true
+	return &q, q.valid()
 }
 
-// reply collects the answers to one message, so that they leave in one frame.
-type reply struct {
-	lines [][]byte
-	size  int
-}
+func (q *command) valid() bool { return q.requests() == 1 && (q.ID == 0) == (q.Send != nil) }
+
+// replyHead is where the answers of a message begin in its buffer: a frame's
+// header goes before them.
+const replyHead = 10
+
+// replies are the buffers in which the answers to one message are collected, so
+// that they leave in one frame.
+var replies = sync.Pool{New: func() any { b := make([]byte, replyHead, 1024); return &b }}
 
 // answer adds the result of a command.
 func (c *conn) answer(id uint32, method string, result any) {
-	body, err := encodeJSON(result)
+	e, _ := encoders.Get().(*encoder)
+	defer e.free()
+	body, err := e.encode(result)
 	if err != nil {
 		c.hub.o.Logger.Error("realtime: encode a reply", "error", err)
 		c.refuse(id, errInternal)
 		return
 	}
 	if len(body) > c.hub.o.MaxQueue*5/8 {
-		c.hub.o.Logger.Error("realtime: a reply is too large for Options.MaxQueue", "command", method, "bytes", len(body))
-		c.refuse(id, errLimit)
+		c.tooLarge(id, method, len(body))
 		return
 	}
-	c.line(replyLine(id, method, body))
+	b := c.lineOf(len(body) + len(method) + 24)
+	*b = appendReply(*b, id, method, body)
 }
 
-// encodeJSON is json.Marshal without its escapes for HTML, which would make up
-// to six bytes of one.
+func (c *conn) tooLarge(id uint32, method string, bytes int) {
+	c.hub.o.Logger.Error("realtime: a reply is too large for Options.MaxQueue", "command", method, "bytes", bytes)
+	c.refuse(id, errLimit)
+}
+
+// encoder is json.Marshal without its escapes for HTML, which would make up to
+// six bytes of one, and without a new buffer for each.
+type encoder struct {
+	b bytes.Buffer
+	e *json.Encoder
+}
+
+var encoders = sync.Pool{New: func() any {
+	e := &encoder{}
+	e.e = json.NewEncoder(&e.b)
+	e.e.SetEscapeHTML(false)
+	return e
+}}
+
+// encode returns what is good until free.
+func (e *encoder) encode(v any) ([]byte, error) {
+	err := e.e.Encode(v)
+	return bytes.TrimSuffix(e.b.Bytes(), []byte{'\n'}), err
+}
+
+// encodeJSON is encode for what is kept.
 func encodeJSON(v any) ([]byte, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	err := e.Encode(v)
-	return bytes.TrimSuffix(b.Bytes(), []byte{'\n'}), err
+	e, _ := encoders.Get().(*encoder)
+	defer e.free()
+	b, err := e.encode(v)
+	return bytes.Clone(b), err
+}
+
+func (e *encoder) free() {
+	if e.b.Cap() <= maxFrame {
+		e.b.Reset()
+		encoders.Put(e)
+	}
 }
 
 // refuse adds the error of a command.
@@ -116,11 +150,11 @@ func (c *conn) refuse(id uint32, e *Error) {
 	if err != nil {
 		return
 	}
-	c.line(replyLine(id, "error", body))
+	b := c.lineOf(len(body) + 24)
+	*b = appendReply(*b, id, "error", body)
 }
 
-func replyLine(id uint32, key string, body []byte) []byte {
-	b := make([]byte, 0, len(body)+len(key)+24)
+func appendReply(b []byte, id uint32, key string, body []byte) []byte {
 	b = append(b, `{"id":`...)
 	b = strconv.AppendUint(b, uint64(id), 10)
 	b = append(b, ',', '"')
@@ -130,20 +164,37 @@ func replyLine(id uint32, key string, body []byte) []byte {
 	return append(b, '}')
 }
 
-func (c *conn) line(l []byte) {
-	c.out.lines = append(c.out.lines, l)
-	if c.out.size += len(l); c.out.size > maxFrame {
+// lineOf begins an answer of about n bytes in the buffer it returns.
+func (c *conn) lineOf(n int) *[]byte {
+	if c.out != nil && len(*c.out)-replyHead+n > maxFrame {
 		c.flush()
 	}
+	if c.out == nil {
+		c.out, _ = replies.Get().(*[]byte)
+	} else {
+		*c.out = append(*c.out, '\n')
+	}
+	return c.out
 }
 
 // flush sends the answers collected so far.
 func (c *conn) flush() {
-	if len(c.out.lines) > 0 {
-		frames := joinFrames(c.out.lines)
-		c.out = reply{}
-		c.send(frames)
+	if c.out == nil {
+		return
 	}
+	b := *c.out
+	var header [replyHead]byte
+	h := appendHeader(header[:0], frameText, len(b)-replyHead)
+	frame := b[replyHead-len(h):]
+	copy(frame, h)
+	if c.wire.send(chunk{b: frame, lent: true}) == sentFull {
+		c.disconnect(closeSlow)
+	}
+	if cap(b) <= maxFrame {
+		*c.out = b[:replyHead]
+		replies.Put(c.out)
+	}
+	c.out = nil
 }
 
 // errorFor makes what a client is told of an error: a host's own [*Error], the
@@ -163,14 +214,15 @@ func (c *conn) errorFor(what string, err error) *Error {
 }
 
 // commands runs the commands of a message in order.
-func (c *conn) commands(ctx context.Context, message []byte) {
-	for line := range bytes.SplitSeq(message, []byte{'\n'}) {
+func (c *conn) commands(t *task) {
+	for line := range bytes.SplitSeq(t.message, []byte{'\n'}) {
 		// Replies wait for their reader, as pushes can't: whoever asks for much at
 		// once is served as fast as they read.
 		if !c.wire.await(c.hub.o.MaxQueue/4) || c.isClosed() {
 			return
 		}
-		used := c.bucket.take(time.Now(), c.hub.o.CommandsPerSec)
+		now := time.Now()
+		used := c.bucket.take(now, c.hub.o.CommandsPerSec)
 		if used == bucketFlood {
 			c.flush()
 			c.disconnect(disconnect{closeBadRequest.code, "too many requests"})
@@ -180,11 +232,14 @@ func (c *conn) commands(ctx context.Context, message []byte) {
 		if len(line) == 0 || string(line) == "{}" {
 			continue // nothing, or a pong among commands; handle has noted it
 		}
-		q, ok := parseCommand(line)
-		if !ok {
-			c.flush()
-			c.disconnect(closeBadRequest)
-			return
+		q := &t.command
+		if !c.hub.quick(t, line) {
+			var ok bool
+			if q, ok = parseCommand(line); !ok {
+				c.flush()
+				c.disconnect(closeBadRequest)
+				return
+			}
 		}
 		if used == bucketEmpty {
 			if q.ID != 0 {
@@ -192,14 +247,20 @@ func (c *conn) commands(ctx context.Context, message []byte) {
 			}
 			continue
 		}
-		c.runFor(ctx, q)
+		c.runWithin(now.Add(c.hub.o.CommandTimeout), q)
 	}
 }
 
-// runFor runs one command within CommandTimeout.
-func (c *conn) runFor(ctx context.Context, q *command) {
-	ctx, cancel := context.WithTimeout(ctx, c.hub.o.CommandTimeout)
-	defer cancel()
+// runWithin runs one command, whose context ends with the connection or then.
+func (c *conn) runWithin(then time.Time, q *command) {
+	ctx := &lazyContext{hub: c.hub.ctx, deadline: then}
+	c.mu.Lock()
+	c.running = ctx
+	if c.closed {
+		ctx.cancel()
+	}
+	c.mu.Unlock()
+	defer ctx.cancel()
 	c.run(ctx, q)
 }
 
@@ -248,8 +309,8 @@ func (c *conn) run(ctx context.Context, q *command) {
 		method = "history"
 		result, refuse = c.historyCommand(ctx, who, q.History)
 	case q.RPC != nil:
-		method = "rpc"
-		result, refuse = c.rpc(ctx, q.RPC)
+		c.rpc(ctx, q.ID, q.RPC)
+		return
 	case q.Refresh != nil:
 		method = "refresh"
 		result, refuse = c.refresh(ctx, q.Refresh.Token)

@@ -43,6 +43,10 @@ func (h *Hub) configure(site string, rules Rules, o *Options) error {
 	}
 
 	h.setDefaults()
+	h.methods = make(map[string]string, len(h.o.RPC))
+	for name := range h.o.RPC {
+		h.methods[name] = name
+	}
 	h.history, _ = h.o.Broker.(History)
 	h.presence, _ = h.o.Broker.(Presence)
 	h.control, _ = h.o.Broker.(Control)

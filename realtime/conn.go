@@ -45,7 +45,7 @@ type conn struct {
 	subs    map[string]*subscription
 	leaving map[string]chan struct{} // channels the server has put it out of; closed when it has left them
 	rights  uint64                   // raised whenever rules must be asked again
-	cancel  context.CancelFunc       // of the command that is running
+	running *lazyContext             // of the command that is running
 	groups  []*subscription
 	held    []byte     // frames of handlers that wait for the connect reply
 	bye     disconnect // why it was closed
@@ -56,10 +56,11 @@ type conn struct {
 	pingAt    time.Time
 	pongBy    time.Time
 	expires   time.Time // when the credential's time is over, grace included
+	renewAt   time.Time // when a subscription's grant expires
 	forceAt   time.Time // when a closed connection is cut
 
-	bucket bucket // used by the reader's commands alone
-	out    reply  // likewise
+	bucket bucket  // used by the reader's commands alone
+	out    *[]byte // likewise: answers not yet sent; nil: none
 
 	spoke spoke // guarded by wheel.mu
 	kin   [2]kin
@@ -82,33 +83,55 @@ func newConn(h *Hub, addr string) *conn {
 // messages are read into buffers that are shared by all connections.
 var messages = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
 
-// read is the connection's one goroutine.
+// read is the connection's one goroutine. Where the socket can be waited for by
+// itself, all it does is wait, on the smallest stack there is: what comes is read
+// and handled by a worker.
 func (c *conn) read() {
 	defer c.hub.wg.Done()
-	bye, back := closeLost, true
-	defer func() { c.end(bye, back) }()
-	for {
-		// A context that can't be cancelled costs nothing; the wire is what ends reads.
-		typ, r, err := c.ws.Reader(context.Background())
-		if err != nil {
-			bye, back = farewell(err)
-			return
-		}
-		if c.isClosed() {
-			if _, err := io.Copy(io.Discard, r); err != nil {
-				return
-			}
-			continue
-		}
-		if !c.readMessage(typ, r) {
-			return
+	p := parting{}
+	defer func() { c.end(p.bye, p.back) }()
+	for !p.over {
+		if c.wire.raw.usable() {
+			c.wire.wait()
+			p = c.hub.employ(c, nil)
+		} else {
+			p = c.readNext(nil)
 		}
 	}
 }
 
+// parting says whether a connection's reading is over, why, and whether the
+// client may be back soon.
+type parting struct {
+	over, back bool
+	bye        disconnect
+}
+
+// readNext reads and handles the next message. With a task, it is a worker's
+// stack that it runs on.
+func (c *conn) readNext(t *task) parting {
+	lost := parting{over: true, back: true, bye: closeLost}
+	// A context that can't be cancelled costs nothing; the wire is what ends reads.
+	typ, r, err := c.ws.Reader(context.Background())
+	if err != nil {
+		bye, back := farewell(err)
+		return parting{over: true, back: back, bye: bye}
+	}
+	if c.isClosed() {
+		if _, err := io.Copy(io.Discard, r); err != nil {
+			return lost
+		}
+		return parting{}
+	}
+	if !c.readMessage(typ, r, t) {
+		return lost
+	}
+	return parting{}
+}
+
 // readMessage reads and handles one message. It returns false when the
 // connection is broken.
-func (c *conn) readMessage(typ websocket.MessageType, r io.Reader) bool {
+func (c *conn) readMessage(typ websocket.MessageType, r io.Reader, t *task) bool {
 	buf := messages.Get().(*[]byte)
 	defer func() {
 		if cap(*buf) <= 64<<10 {
@@ -148,19 +171,29 @@ func (c *conn) readMessage(typ websocket.MessageType, r io.Reader) bool {
 		}
 		return true
 	}
-	// A command needs a deeper stack than reading does. Run by the reader, it
-	// would leave every idle connection with one.
-	done, _ := c.hub.signals.Get().(chan struct{})
-	if done == nil {
-		done = make(chan struct{}, 1)
+	if t == nil {
+		c.hub.employ(c, b)
+		return true
 	}
-	go func() {
-		c.handle(b)
-		done <- struct{}{}
-	}()
-	<-done
-	c.hub.signals.Put(done)
+	t.message = b
+	c.handle(t)
+	t.message = nil
 	return true
+}
+
+// serve does a worker's job: to handle the message of the task, or to read and
+// handle what has come.
+func (c *conn) serve(t *task) parting {
+	if t.message != nil {
+		c.handle(t)
+		t.message = nil
+		return parting{}
+	}
+	for {
+		if p := c.readNext(t); p.over || !c.wire.more() {
+			return p
+		}
+	}
 }
 
 // pong notes that the peer is there. It returns false for one who sends them
@@ -173,25 +206,23 @@ func (c *conn) pong() bool {
 }
 
 // handle runs the commands of one message.
-func (c *conn) handle(message []byte) {
-	ctx, cancel := context.WithCancel(c.hub.ctx)
-	defer cancel()
+func (c *conn) handle(t *task) {
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
 		return
 	}
-	c.busy, c.pinged, c.cancel = true, false, cancel
+	c.busy, c.pinged = true, false
 	c.mu.Unlock()
 	defer func() {
 		c.mu.Lock()
-		c.busy, c.cancel = false, nil
+		c.busy, c.running = false, nil
 		c.pongBy = time.Now().Add(c.hub.o.PongTimeout) // one that came meanwhile is still unread
 		c.mu.Unlock()
 		c.afterwards()
 	}()
 	defer c.rescue("a command")
-	c.commands(ctx, message)
+	c.commands(t)
 	c.flush()
 }
 
@@ -245,7 +276,7 @@ func (c *conn) disconnect(d disconnect) bool {
 func (c *conn) close(d disconnect, back bool) (forget func()) {
 	c.closed, c.bye = true, d
 	c.forceAt = time.Now().Add(closeWait)
-	subs, groups, cancel := c.subs, c.groups, c.cancel
+	subs, groups, running := c.subs, c.groups, c.running
 	c.subs, c.groups, c.held, c.request = nil, nil, nil, nil
 	// The reader, which must take c.mu before it ends, keeps the group from
 	// being waited for between here and there.
@@ -256,8 +287,8 @@ func (c *conn) close(d disconnect, back bool) (forget func()) {
 		for _, s := range groups {
 			s.group.drop(s)
 		}
-		if cancel != nil {
-			cancel()
+		if running != nil {
+			running.cancel()
 		}
 		c.mu.Lock()
 		c.undone = true
@@ -323,6 +354,9 @@ func (c *conn) end(bye disconnect, back bool) {
 		c.mu.Unlock()
 	}
 	c.wire.linger()
+	// The library has set a finalizer, and with one nothing that refers to itself
+	// is ever collected. The socket is closed: this waits for nobody.
+	_ = c.ws.CloseNow()
 	c.mu.Lock()
 	c.ended = true
 	c.mu.Unlock()

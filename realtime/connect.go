@@ -64,14 +64,16 @@ func (c *conn) connect(ctx context.Context, id uint32, q *connectRequest) {
 	result.Expires, result.TTL = c.ttl(time.Now())
 	subs := c.serverSubs(ctx, who, q, result)
 
-	body, err := encodeJSON(result)
+	e, _ := encoders.Get().(*encoder)
+	defer e.free()
+	body, err := e.encode(result)
 	if err != nil {
 		c.hub.o.Logger.Error("realtime: encode a reply", "error", err)
 		c.disconnect(closeInternal)
 		return
 	}
 	c.flush()
-	frame := textFrame(replyLine(id, "connect", body))
+	frame := textFrame(appendReply(make([]byte, 0, len(body)+32), id, "connect", body))
 	now := time.Now()
 	c.mu.Lock()
 	if c.closed {
@@ -169,7 +171,7 @@ func (c *conn) refuseConnect(id uint32, why refusal) {
 // what came with the handshake: a bad or another's credential beside a good one
 // refuses.
 func (c *conn) credential(ctx context.Context, r *http.Request, token string) (who Identity, isToken bool, why refusal) {
-	r = r.Clone(ctx)
+	r = r.WithContext(ctx)
 	if token == "" {
 		_, isToken = r.Header["Authorization"]
 		who, why = c.authenticate(r)

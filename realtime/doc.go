@@ -40,7 +40,7 @@
 //
 // One rule decides about a channel, for reading, history, recovery, presence,
 // publishing and subscriptions of the server's making. It is asked again when a
-// token is refreshed and by [Hub.Reauthorize].
+// token is refreshed, when [Grant.Expires] has come and by [Hub.Reauthorize].
 //
 // Whatever a client can make large is bounded: see [Options]. A reader that is
 // too slow is closed, or loses messages and is told so: see [Overflow]. Data is

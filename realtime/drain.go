@@ -83,6 +83,7 @@ func (h *Hub) Close() error {
 	h.work.mu.Lock()
 	h.work.over = true
 	h.work.mu.Unlock()
+	h.workers.end()
 	close(h.stop)
 	h.wg.Wait()
 	return h.link.Close()

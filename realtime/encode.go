@@ -14,9 +14,55 @@ func quote(s string) []byte {
 	return b
 }
 
-// eventLine is the push of an event. name is the channel as JSON.
-func eventLine(name []byte, e *Event) []byte {
-	b := make([]byte, 0, len(name)+len(e.Publication.Data)+160)
+// eventFrames makes as few frames as maxFrame allows of the events that are
+// wanted, with newlines between those in one frame. name is the channel as JSON;
+// nil: they are a group's, whose publications are messages.
+func eventFrames(name []byte, events []Event, wanted func(*Event) bool) []byte {
+	size := 0
+	for i := range events {
+		if wanted(&events[i]) {
+			size += len(name) + events[i].size() + 80
+		}
+	}
+	if size == 0 {
+		return nil
+	}
+	// The header is written last, when it is known how long it must be.
+	const header = 10
+	b := make([]byte, 0, size+header)
+	for i := 0; i < len(events); {
+		start := len(b)
+		b = append(b, make([]byte, header)...)
+		for ; i < len(events); i++ {
+			if !wanted(&events[i]) {
+				continue
+			}
+			before := len(b)
+			if before > start+header {
+				b = append(b, '\n')
+			}
+			b = appendEvent(b, name, &events[i])
+			if before > start+header && len(b)-start-header > maxFrame {
+				b = b[:before] // it begins the next frame
+				break
+			}
+		}
+		body := b[start+header:]
+		if len(body) == 0 {
+			b = b[:start]
+			continue
+		}
+		b = appendHeader(b[:start], frameText, len(body))
+		b = append(b, body...) // to the left, or where it is
+	}
+	return b
+}
+
+// appendEvent appends the push of an event.
+func appendEvent(b, name []byte, e *Event) []byte {
+	if name == nil {
+		return appendMessage(b, e.Publication.Data)
+	}
 	b = append(b, `{"push":{"channel":`...)
 	b = append(b, name...)
 	switch e.Kind {
@@ -67,7 +113,11 @@ func unsubscribeLine(channel string, why unsubscribed) []byte {
 }
 
 func messageLine(data json.RawMessage) []byte {
-	b := append([]byte(`{"push":{"message":{"data":`), data...)
+	return appendMessage(make([]byte, 0, len(data)+32), data)
+}
+
+func appendMessage(b []byte, data json.RawMessage) []byte {
+	b = append(append(b, `{"push":{"message":{"data":`...), data...)
 	return append(b, `}}}`...)
 }
 

@@ -200,7 +200,7 @@ func TestR9_Replies(t *testing.T) {
 					return kilobytes(600), nil
 				}
 			})
-			s.pipes.wrap = func(c net.Conn) net.Conn { return slowReads{c} }
+			s.wrap = func(c net.Conn) net.Conn { return slowReads{c} }
 			c := s.join("ann/s1")
 			start := time.Now()
 			require.Contains(t, c.call(`"rpc":{"method":"huge"}`), "rpc")

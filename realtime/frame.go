@@ -12,6 +12,8 @@ import (
 const (
 	frameText  = 0x81
 	frameClose = 0x88
+	framePing  = 0x89
+	framePong  = 0x8a
 )
 
 // maxFrame is how much text one frame joins: messages are written whole, and
@@ -36,32 +38,6 @@ func appendHeader(b []byte, opcode byte, n int) []byte {
 // textFrame makes one frame of p.
 func textFrame(p []byte) []byte {
 	return append(appendHeader(make([]byte, 0, len(p)+10), frameText, len(p)), p...)
-}
-
-// joinFrames makes as few frames as maxFrame allows of lines, each one object,
-// with newlines between those in one frame.
-func joinFrames(lines [][]byte) []byte {
-	total := 0
-	for _, l := range lines {
-		total += len(l) + 11
-	}
-	out := make([]byte, 0, total)
-	for len(lines) > 0 {
-		n, size := 1, len(lines[0])
-		for n < len(lines) && size+1+len(lines[n]) <= maxFrame {
-			size += 1 + len(lines[n])
-			n++
-		}
-		out = appendHeader(out, frameText, size)
-		for i, l := range lines[:n] {
-			if i > 0 {
-				out = append(out, '\n')
-			}
-			out = append(out, l...)
-		}
-		lines = lines[n:]
-	}
-	return out
 }
 
 // closeFrameOf makes the close frame of d. RFC 6455 section 5.5: at most 125

@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"context"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -23,6 +24,10 @@ func (c *conn) gate(ctx context.Context, who Identity, channel string) (Grant, *
 	grant, err := rule(ctx, who, channel)
 	if err != nil {
 		return Grant{}, c.errorFor("rule", err)
+	}
+	if grant.over(time.Now()) {
+		c.hub.o.Logger.Warn("realtime: a rule's grant has expired when it is given", "channel", channel, "expires", grant.Expires)
+		return Grant{}, errDenied
 	}
 	return grant, nil
 }
@@ -46,7 +51,7 @@ func (c *conn) allowed(ctx context.Context, who Identity, channel string) (Grant
 		s.mu.Lock()
 		grant, ok := s.grant, s.phase == live
 		s.mu.Unlock()
-		if ok {
+		if ok && (grant.Expires.IsZero() || !grant.over(time.Now())) {
 			return grant, nil
 		}
 	}
@@ -65,11 +70,57 @@ func (c *conn) reask(ctx context.Context) {
 	c.mu.Unlock()
 	for _, s := range subs {
 		s.mu.Lock()
-		settled := s.phase == live
+		settled := s.phase == live || s.phase == asking
 		s.mu.Unlock()
 		if settled {
 			c.regrant(ctx, s)
 		}
+	}
+}
+
+// renew asks the rules again whose grants have expired.
+func (c *conn) renew() {
+	defer c.rescue("asking the rules again")
+	ctx, cancel := context.WithTimeout(c.hub.ctx, c.hub.o.CommandTimeout)
+	defer cancel()
+	c.mu.Lock()
+	subs := make([]*subscription, 0, len(c.subs))
+	for _, s := range c.subs {
+		subs = append(subs, s)
+	}
+	c.mu.Unlock()
+	now := time.Now()
+	var due []*subscription
+	for _, s := range subs {
+		s.mu.Lock()
+		switch {
+		case s.phase != live:
+		case s.grant.over(now):
+			s.phase = asking
+			due = append(due, s)
+		default:
+			c.renewBy(s.grant.Expires)
+		}
+		s.mu.Unlock()
+	}
+	for _, s := range due {
+		c.regrant(ctx, s)
+	}
+}
+
+// renewBy has a grant's rule asked again when it expires.
+func (c *conn) renewBy(expires time.Time) {
+	if expires.IsZero() {
+		return
+	}
+	c.mu.Lock()
+	sooner := c.renewAt.IsZero() || expires.Before(c.renewAt)
+	if sooner {
+		c.renewAt = expires
+	}
+	c.mu.Unlock()
+	if sooner {
+		c.hub.wheel.schedule(c, wheelTick) // to be planned anew
 	}
 }
 
@@ -108,10 +159,19 @@ func (c *conn) regrant(ctx context.Context, s *subscription) *Error {
 // apply gives a live subscription another grant. s.mu is held, and given back.
 func (c *conn) apply(ctx context.Context, s *subscription, grant Grant) {
 	s.grant = grant
+	c.renewBy(grant.Expires)
+	res := sentOK
+	if s.phase == asking {
+		s.phase = live
+		res = s.pushEarly()
+	}
 	left := s.entered && !grant.Presence
 	s.entered = s.entered && !left
 	silent := !grant.JoinLeave && s.silence()
 	s.mu.Unlock()
+	if res == sentFull {
+		c.disconnect(closeSlow)
+	}
 	if left {
 		c.hub.leavePresence(ctx, s)
 	}

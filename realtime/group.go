@@ -42,7 +42,7 @@ func (h *Hub) NewGroup(o *GroupOptions) (*Group, error) {
 	if g.o.Overflow == DropOldest && g.o.State == nil {
 		return nil, errors.New("realtime: a group that drops needs a State, so that readers who lost messages recover")
 	}
-	g.topic.subs = map[*subscription]struct{}{}
+	g.topic.init(h)
 	g.topic.latest = g.o.Overflow == Latest
 	return g, nil
 }

@@ -69,7 +69,7 @@ func managed(t *testing.T, change func(*realtime.Options)) (*site, *book) {
 	}
 	h, err := realtime.New(origin, realtime.Via(w.Authenticate), w, nil, o)
 	require.NoError(t, err)
-	return onPipes(&site{t: t, world: w, Hub: h}), b
+	return inMemory(&site{t: t, world: w, Hub: h}), b
 }
 
 func TestOnConnect(t *testing.T) {
@@ -228,6 +228,31 @@ func TestOnClose(t *testing.T) {
 			require.Equal(t, []string{"close ann 4501 session ended"}, b.all())
 		})
 	})
+	t.Run("when it was let in, is found nowhere any more, and no handler runs", func(t *testing.T) {
+		require.EqualValues(t, 1, realtime.Afterwards(true, true, true, false), "once")
+		require.Zero(t, realtime.Afterwards(false, true, true, false))
+		require.Zero(t, realtime.Afterwards(true, true, false, false))
+		require.Zero(t, realtime.Afterwards(true, true, true, true))
+		require.Zero(t, realtime.Afterwards(true, false, false, false))
+	})
+	t.Run("once, when a handler ends as the connection does", func(t *testing.T) {
+		var closed atomic.Int32
+		s, b := managed(t, func(o *realtime.Options) {
+			o.OnMessage = func(context.Context, *realtime.Conn, json.RawMessage) { time.Sleep(100 * time.Microsecond) }
+			o.OnClose = func(*realtime.Conn, int, string) { closed.Add(1) }
+		})
+		const n = 300
+		for i := range n {
+			c := s.join(fmt.Sprint("ann/s", i))
+			conn := b.conn("ann")
+			c.write(`{"send":{"data":1}}`)
+			time.Sleep(time.Duration(i) * time.Microsecond)
+			_ = conn.Close(4400, "now")
+			_ = c.ws.CloseNow()
+		}
+		require.NoError(t, s.Close())
+		require.EqualValues(t, n, closed.Load())
+	})
 	t.Run("Hub.Close waits for it", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var done atomic.Int32
@@ -365,6 +390,7 @@ func TestConn(t *testing.T) {
 			c := s.dial(header{cookie: "ann/s1"})
 			c.write(`{"id":1,"connect":{}}`)
 			require.Equal(t, 3008, c.code())
+			synctest.Wait()
 			require.ErrorIs(t, err, realtime.ErrQueueFull)
 		})
 	})

@@ -28,21 +28,19 @@ type Hub struct {
 	presence Presence // nil: the broker knows of none
 	control  Control  // nil: this hub is the only one, or the others aren't reached
 
-	ctx    context.Context // of what runs for connections
-	cancel context.CancelFunc
-	stop   chan struct{} // closed when the sweeper may end
-	wg     sync.WaitGroup
-	work   work
-	counts counts
-	wheel  wheel
-	watch  watch
-	push   push
-	ghosts ghosts
-	topics [64]topicShard
-
-	// signals are channels on which a reader waits for its command: the hub's
-	// own, as those of one synctest bubble are of no use in another.
-	signals sync.Pool
+	ctx     context.Context // of what runs for connections
+	cancel  context.CancelFunc
+	stop    chan struct{} // closed when the sweeper may end
+	wg      sync.WaitGroup
+	work    work
+	workers workers
+	methods map[string]string // names of RPC methods, by themselves
+	counts  counts
+	wheel   wheel
+	watch   watch
+	push    push
+	ghosts  ghosts
+	topics  [64]topicShard
 
 	mu       sync.Mutex
 	draining bool
@@ -175,8 +173,21 @@ var errTooLarge = errors.New("realtime: data is larger than half of Options.MaxQ
 const maxDepth = 500
 
 // compact checks JSON from the host or a client and makes it one line, as the
-// protocol separates objects by newlines.
+// protocol separates objects by newlines. What it returns is a copy.
 func compact(data json.RawMessage) (json.RawMessage, error) {
+	line, err := oneLine(data)
+	if err == nil && &line[0] == &data[0] {
+		line = bytes.Clone(line)
+	}
+	return line, err
+}
+
+// oneLine is compact, without a copy of what is one line as it is.
+func oneLine(data json.RawMessage) (json.RawMessage, error) {
+	s := scanner{b: data, deep: maxDepth}
+	if s.valueEnd(0) == len(data) && !s.spaced && utf8.Valid(data) {
+		return data, nil
+	}
 	if !utf8.Valid(data) {
 		return nil, errors.New("realtime: data is not valid UTF-8")
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatewire/gatewire/realtime"
+	"github.com/gatewire/gatewire/realtime/realtimetest"
 )
 
 // person is a Subject for tests.
@@ -211,8 +212,9 @@ type site struct {
 	*realtime.Hub
 	t      testing.TB
 	world  *world
-	server *httptest.Server // real sockets
-	pipes  *pipes           // or pipes, in a synctest bubble
+	server *httptest.Server        // real sockets
+	memory *realtimetest.Server    // or connections in memory, in a synctest bubble
+	wrap   func(net.Conn) net.Conn // what a client dials there; may be nil
 }
 
 const origin = "https://app.example"
@@ -232,18 +234,28 @@ func serve(t testing.TB, s *site) *site {
 	return s
 }
 
-// inBubble serves a hub on pipes. The caller closes it before its bubble ends.
+// inBubble serves a hub on connections in memory.
 func inBubble(t testing.TB, sessions realtime.Sessions, w *world, change func(*realtime.Options)) *site {
-	return onPipes(&site{t: t, world: w, Hub: newHub(t, w, sessions, change)})
+	return inMemory(&site{t: t, world: w, Hub: newHub(t, w, sessions, change)})
 }
 
-func onPipes(s *site) *site {
-	s.pipes = &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
-	srv := &http.Server{Handler: s.Hub, ErrorLog: slog.NewLogLogger(slog.NewTextHandler(io.Discard, nil), slog.LevelError)}
-	go func() { _ = srv.Serve(s.pipes) }()
+// inBubbleWith is inBubble with other rules.
+func inBubbleWith(t testing.TB, w *world, rules realtime.Rules, change func(*realtime.Options)) *site {
+	o := options()
+	o.Channels = nil
+	if change != nil {
+		change(o)
+	}
+	h, err := realtime.New(origin, realtime.Via(w.Authenticate), w, rules, o)
+	require.NoError(t, err)
+	return inMemory(&site{t: t, world: w, Hub: h})
+}
+
+func inMemory(s *site) *site {
+	s.memory = realtimetest.Serve(s.Hub)
 	s.t.Cleanup(func() {
 		require.NoError(s.t, s.Close())
-		_ = srv.Close()
+		s.memory.Close()
 	})
 	return s
 }
@@ -257,41 +269,6 @@ func newHub(t testing.TB, w *world, sessions realtime.Sessions, change func(*rea
 	require.NoError(t, err)
 	return h
 }
-
-// pipes is a listener of net.Pipe connections.
-type pipes struct {
-	conns chan net.Conn
-	done  chan struct{}
-	once  sync.Once
-	wrap  func(net.Conn) net.Conn // what a client dials; may be nil
-}
-
-func (p *pipes) Accept() (net.Conn, error) {
-	select {
-	case c := <-p.conns:
-		return c, nil
-	case <-p.done:
-		return nil, net.ErrClosed
-	}
-}
-func (p *pipes) Close() error   { p.once.Do(func() { close(p.done) }); return nil }
-func (p *pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 80} }
-func (p *pipes) dial() (net.Conn, error) {
-	here, there := net.Pipe()
-	select {
-	case p.conns <- addressed{there}:
-		if p.wrap != nil {
-			return p.wrap(here), nil
-		}
-		return here, nil
-	case <-p.done:
-		return nil, net.ErrClosed
-	}
-}
-
-type addressed struct{ net.Conn }
-
-func (addressed) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 7), Port: 4711} }
 
 // client is a WebSocket client that speaks the protocol by hand.
 type client struct {
@@ -319,13 +296,20 @@ func (s *site) handshake(h header, protocols ...string) (*websocket.Conn, *http.
 		o.HTTPHeader.Set("Origin", h.origin)
 	}
 	url := "ws://app.example/"
-	if s.pipes != nil {
-		tr := &http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) { return s.pipes.dial() }}
-		o.HTTPClient = &http.Client{Transport: tr}
+	if s.memory != nil {
+		o.HTTPClient = &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: s.dialMemory}}
 	} else {
 		url = strings.Replace(s.server.URL, "http", "ws", 1)
 	}
 	return websocket.Dial(s.t.Context(), url, o)
+}
+
+func (s *site) dialMemory(ctx context.Context, network, addr string) (net.Conn, error) {
+	c, err := s.memory.DialContext(ctx, network, addr)
+	if err == nil && s.wrap != nil {
+		c = s.wrap(c)
+	}
+	return c, err
 }
 
 // dial opens a socket without saying connect.

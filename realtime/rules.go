@@ -14,8 +14,8 @@ type Rules map[string]Rule
 
 // Rule is the one gate of a channel. It is asked before a live subscription,
 // history, recovery, presence, publishing and server-side subscriptions alike,
-// and asked again when a connection's credential is refreshed and by
-// [Hub.Reauthorize]. It is called concurrently.
+// and asked again when a connection's credential is refreshed, when its grant
+// expires and by [Hub.Reauthorize]. It is called concurrently.
 //
 // [ErrDenied] refuses (103), [ErrUnknownChannel] says there is no such channel
 // (102), an [*Error] is sent as it is. Any other error means that the rule
@@ -30,7 +30,15 @@ type Grant struct {
 	JoinLeave bool // be announced when entering and leaving, and be told of others
 	History   bool // read back what the channel keeps
 	Recover   bool // be sent, after a lost connection, what was missed
+
+	// Expires is when the rule is to be asked again: within 250 ms of it for a
+	// subscription that is live, which gets nothing until the rule has answered.
+	// A grant that is over when it is given refuses. Zero means never.
+	Expires time.Time
 }
+
+// over reports whether the grant's time is up.
+func (g *Grant) over(now time.Time) bool { return !g.Expires.IsZero() && !now.Before(g.Expires) }
 
 // Errors: the first two are a [Rule]'s answers.
 var (

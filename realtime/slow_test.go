@@ -34,7 +34,7 @@ func (s *site) stall(channel string) (c *client, resume func()) {
 
 func TestR9_SlowConsumers(t *testing.T) {
 	big := func(i int) []byte { return fmt.Appendf(nil, `{"n":%d,"x":"%s"}`, i, strings.Repeat("x", 8<<10)) }
-	const n = 200 // of 8 KiB: beyond the queue of 256 KiB and a pipe's nothing
+	const n = 200 // of 8 KiB: beyond the queue of 256 KiB and the 64 KiB of a connection in memory
 	small := func(o *realtime.Options) { o.MaxQueue = 256 << 10 }
 
 	t.Run("R9 Close: 3008, nobody else is delayed", func(t *testing.T) {
@@ -159,7 +159,7 @@ func TestR9_SlowConsumers(t *testing.T) {
 					count++
 				}
 			}
-			require.LessOrEqual(t, count, 3)
+			require.LessOrEqual(t, count, 3+64/8, "besides what is on its way")
 			require.True(t, slow.live())
 			slow.id = 10
 			slow.call(`"unsubscribe":{"channel":"board:x"}`)

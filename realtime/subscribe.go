@@ -46,7 +46,7 @@ func (c *conn) subscribeCommand(ctx context.Context, id uint32, p *subscribePara
 // announceJoin tells the others of a subscription that is live.
 func (c *conn) announceJoin(ctx context.Context, s *subscription) {
 	s.mu.Lock()
-	tell := s.phase == live && s.grant.JoinLeave
+	tell := (s.phase == live || s.phase == asking) && s.grant.JoinLeave
 	s.announced, s.telling = tell, tell
 	s.mu.Unlock()
 	if !tell {

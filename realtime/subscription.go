@@ -13,26 +13,33 @@ const (
 	joining phase = iota // what is published is kept for later
 	live
 	behind // of a group: nothing reaches it until it has been sent the whole state
+	asking // live, but the grant has expired: what is published is kept until the rule has answered
 	over
 )
 
-// subscription is one connection in one channel or group.
+// subscription is one connection in one channel or group. What each delivery
+// looks at comes first: at thousands of receivers, a delivery's cost besides the
+// write is the memory it touches.
 type subscription struct {
 	conn     *conn
+	mu       sync.Mutex
+	phase    phase
+	position bool // offsets are followed, and a gap is told
+	grant    Grant
+	offset   uint64
+	epoch    string
+
+	// What doesn't change, or not once it is live.
 	channel  string
 	group    *Group // nil: in a channel
 	overflow Overflow
 	served   bool   // of the server's making: the client can't subscribe again
 	rights   uint64 // the connection's when the rule was asked; set before it is live
+	place    int    // in its topic's list; guarded by topic.mu
 
-	mu        sync.Mutex
-	phase     phase
-	topic     *topic // nil before enter
-	grant     Grant
-	position  bool // offsets are followed, and a gap is told
-	partial   bool // more was missed than one reply holds
-	offset    uint64
-	epoch     string
+	// Guarded by mu, as phase to epoch are.
+	topic     *topic   // nil before enter
+	partial   bool     // more was missed than one reply holds
 	early     []*round // what came while joining
 	earlySize int
 	catching  bool // of a group: somebody is about to send it the whole state
@@ -47,7 +54,7 @@ func (s *subscription) deliver(r *round) {
 	s.mu.Lock()
 	res := sentOK
 	switch s.phase {
-	case joining:
+	case joining, asking:
 		if s.group != nil && s.overflow == Latest {
 			s.early, s.earlySize = nil, 0
 		}
@@ -95,21 +102,18 @@ func (s *subscription) push(r *round) sent {
 
 // after makes the frames of what a round brings past an offset.
 func (r *round) after(offset uint64, joins bool) []byte {
-	var lines [][]byte
-	for i := range r.events {
-		e := &r.events[i]
-		if e.Kind == EventPublication && e.Publication.Offset <= offset || e.Kind != EventPublication && !joins {
-			continue
+	return eventFrames(r.topic.name, r.events, func(e *Event) bool {
+		if e.Kind == EventPublication {
+			return e.Publication.Offset > offset
 		}
-		lines = append(lines, eventLine(r.topic.name, e))
-	}
-	return joinFrames(lines)
+		return joins
+	})
 }
 
 // lose ends a subscription that has missed something, and tells the client so
 // that it subscribes again and recovers. s.mu is held.
 func (s *subscription) lose() {
-	if s.phase == over || s.phase == behind {
+	if s.phase == over {
 		return
 	}
 	s.conn.hub.lost()
@@ -117,7 +121,7 @@ func (s *subscription) lose() {
 		s.group.lose(s)
 		return
 	}
-	joined := s.phase == live
+	joined := s.phase != joining
 	s.phase = over
 	s.early = nil
 	if joined { // one that is joining finds out by itself
@@ -146,6 +150,7 @@ func (s *subscription) activate(reply func()) bool {
 		return true
 	}
 	s.phase = live
+	s.conn.renewBy(s.grant.Expires)
 	res := s.pushEarly()
 	s.mu.Unlock()
 	if res == sentFull {
@@ -154,9 +159,10 @@ func (s *subscription) activate(reply func()) bool {
 	return true
 }
 
-// pushEarly sends what came before the subscription was live. s.mu is held.
-func (s *subscription) pushEarly() sent {
-	early, res := s.early, sentOK
+// pushEarly sends what was kept. s.mu is held and s is live. sentFull is as of
+// push.
+func (s *subscription) pushEarly() (res sent) {
+	early := s.early
 	s.early, s.earlySize = nil, 0
 	for _, r := range early {
 		if s.phase == live && res == sentOK {

@@ -58,7 +58,7 @@ func (c *conn) look(now time.Time) time.Duration {
 		return left
 	}
 	var bad *disconnect
-	ping := false
+	ping, renew := false, false
 	next := o.PingInterval
 	switch {
 	case stuck > o.WriteTimeout:
@@ -100,11 +100,21 @@ func (c *conn) look(now time.Time) time.Duration {
 			next = min(next, o.WriteTimeout-stuck+wheelTick)
 		}
 	}
+	if !c.renewAt.IsZero() {
+		if renew = !now.Before(c.renewAt); renew {
+			c.renewAt = time.Time{}
+		} else {
+			next = min(next, c.renewAt.Sub(now))
+		}
+	}
 	c.mu.Unlock()
 
 	if bad != nil {
 		c.disconnect(*bad)
 		return 0 // disconnect has scheduled the forced close
+	}
+	if renew {
+		c.hub.spawn(c.renew)
 	}
 	if ping {
 		c.send(pingFrame)

@@ -3,6 +3,8 @@ package realtime
 import (
 	"context"
 	"hash/maphash"
+	"runtime"
+	"slices"
 	"sync"
 	"time"
 )
@@ -26,15 +28,18 @@ type topic struct {
 	refs int // guarded by the shard
 
 	mu      sync.Mutex
-	subs    map[*subscription]struct{}
-	list    []*subscription // what a round goes through; nil: to be made anew from subs
+	subs    []*subscription // each knows its place
+	changed bool            // since list was made of them
 	pending []Event
 	size    int           // bytes pending, roughly
 	lost    bool          // some that were pending are gone
 	room    chan struct{} // closed when a round takes what is pending; nil when nobody waits
 	latest  bool          // only the newest counts
 	running bool
-	odd     bool // direction of the next round
+
+	run  func()          // rounds: made once, not for each start
+	list []*subscription // what a round goes through; while running, rounds' alone
+	odd  bool            // direction of the last round; rounds' alone
 }
 
 var seed = maphash.MakeSeed()
@@ -51,7 +56,8 @@ func (h *Hub) enter(ctx context.Context, s *subscription) error {
 	sh.mu.Lock()
 	t := sh.m[s.channel]
 	if t == nil {
-		t = &topic{channel: s.channel, name: quote(s.channel), subs: map[*subscription]struct{}{}, latest: s.overflow == Latest}
+		t = &topic{channel: s.channel, name: quote(s.channel), latest: s.overflow == Latest}
+		t.init(h)
 		if sh.m == nil {
 			sh.m = map[string]*topic{}
 		}
@@ -91,21 +97,42 @@ func (h *Hub) exit(s *subscription) {
 	}
 }
 
+func (t *topic) init(h *Hub) {
+	t.run = func() {
+		defer h.wg.Done()
+		h.rounds(t)
+	}
+}
+
 func (t *topic) add(s *subscription) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.subs[s] = struct{}{}
-	t.list = nil
+	s.place = len(t.subs)
+	t.subs = append(t.subs, s)
+	t.changed = true
 }
 
-// remove returns false when the subscription wasn't there.
+// remove puts the last subscription into the place of s. It returns false when s
+// wasn't there.
 func (t *topic) remove(s *subscription) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	_, in := t.subs[s]
-	delete(t.subs, s)
-	t.list = nil
-	return in
+	if s.place >= len(t.subs) || t.subs[s.place] != s {
+		return false
+	}
+	last := len(t.subs) - 1
+	t.subs[s.place] = t.subs[last]
+	t.subs[s.place].place = s.place
+	t.subs[last] = nil
+	t.subs = t.subs[:last]
+	if last < cap(t.subs)/4 {
+		t.subs = slices.Clip(slices.Clone(t.subs))
+	}
+	t.changed = true
+	if !t.running { // who has left must not be kept until there is a message
+		t.list = nil
+	}
+	return true
 }
 
 // unref gives one reference back and unsubscribes with the last. t.life is held.
@@ -174,7 +201,7 @@ func (h *Hub) deliver(t *topic, e Event) {
 	t.size += n
 	if !t.running {
 		t.running = true
-		h.spawn(func() { h.rounds(t) })
+		h.start(t)
 	}
 }
 
@@ -250,17 +277,17 @@ func (r *receiver) Gap(channels []string) {
 func (t *topic) snapshot() []*subscription {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.snapshotLocked()
+	return slices.Clone(t.subs)
 }
 
-func (t *topic) snapshotLocked() []*subscription {
-	if t.list == nil {
-		t.list = make([]*subscription, 0, len(t.subs))
-		for s := range t.subs {
-			t.list = append(t.list, s)
-		}
+// start starts the rounds of a channel, unless the hub is closed.
+func (h *Hub) start(t *topic) {
+	h.work.mu.Lock()
+	defer h.work.mu.Unlock()
+	if !h.work.over {
+		h.wg.Add(1)
+		go t.run()
 	}
-	return t.list
 }
 
 // rounds hands out what is pending until nothing is. All publications that
@@ -270,6 +297,9 @@ func (h *Hub) rounds(t *topic) {
 	for {
 		t.mu.Lock()
 		if len(t.pending) == 0 {
+			if t.changed {
+				t.list = nil
+			}
 			t.running = false
 			t.mu.Unlock()
 			return
@@ -280,9 +310,12 @@ func (h *Hub) rounds(t *topic) {
 			close(t.room)
 			t.room = nil
 		}
-		subs := t.snapshotLocked()
-		t.odd = !t.odd
-		odd := t.odd
+		if t.changed {
+			t.changed = false
+			clear(t.list)
+			t.list = append(t.list[:0], t.subs...)
+		}
+		subs := t.list
 		t.mu.Unlock()
 
 		if lost {
@@ -296,13 +329,41 @@ func (h *Hub) rounds(t *topic) {
 		r := newRound(t, events)
 		h.delivered(r.count * len(subs))
 		// Back and forth: those served last are still in the processor's cache.
-		for i := range subs {
-			if odd {
-				subs[i].deliver(r)
-			} else {
-				subs[len(subs)-1-i].deliver(r)
-			}
+		t.odd = !t.odd
+		serve(subs, r, t.odd)
+	}
+}
+
+// share is how many receivers are worth a processor of their own: some
+// milliseconds of work.
+const share = 500
+
+// serve delivers a round, on as many processors as there are and as it is worth.
+// When it returns all have it, so that rounds stay in order.
+func serve(subs []*subscription, r *round, backwards bool) {
+	parts := min(runtime.GOMAXPROCS(0), len(subs)/share)
+	if parts < 2 {
+		deliver(subs, r, backwards)
+		return
+	}
+	var others sync.WaitGroup
+	for i := 1; i < parts; i++ {
+		part := subs[len(subs)*i/parts : len(subs)*(i+1)/parts]
+		others.Go(func() { deliver(part, r, backwards) })
+	}
+	deliver(subs[:len(subs)/parts], r, backwards)
+	others.Wait()
+}
+
+func deliver(subs []*subscription, r *round, backwards bool) {
+	if backwards {
+		for _, s := range slices.Backward(subs) {
+			s.deliver(r)
 		}
+		return
+	}
+	for _, s := range subs {
+		s.deliver(r)
 	}
 }
 
@@ -319,37 +380,29 @@ type round struct {
 	broken bool // offsets are missing in between
 }
 
-func (t *topic) line(e *Event) []byte {
-	if t.name == nil {
-		return messageLine(e.Publication.Data)
-	}
-	return eventLine(t.name, e)
-}
-
 func newRound(t *topic, events []Event) *round {
 	r := &round{topic: t, events: events}
-	all := make([][]byte, 0, len(events))
-	pubs := make([][]byte, 0, len(events))
+	others := false
 	for i := range events {
-		line := t.line(&events[i])
-		all = append(all, line)
-		if e := &events[i]; e.Kind == EventPublication {
-			pubs = append(pubs, line)
-			if o := e.Publication.Offset; o > 0 {
-				if r.first == 0 {
-					r.first = o
-				} else if o != r.last+1 || e.Publication.Epoch != r.epoch {
-					r.broken = true
-				}
-				r.last, r.epoch = o, e.Publication.Epoch
+		e := &events[i]
+		if e.Kind != EventPublication {
+			others = true
+			continue
+		}
+		r.count++
+		if o := e.Publication.Offset; o > 0 {
+			if r.first == 0 {
+				r.first = o
+			} else if o != r.last+1 || e.Publication.Epoch != r.epoch {
+				r.broken = true
 			}
+			r.last, r.epoch = o, e.Publication.Epoch
 		}
 	}
-	r.count = len(pubs)
-	r.pubs = joinFrames(pubs)
+	r.pubs = eventFrames(t.name, events, func(e *Event) bool { return e.Kind == EventPublication })
 	r.all = r.pubs
-	if len(all) > len(pubs) {
-		r.all = joinFrames(all)
+	if others {
+		r.all = eventFrames(t.name, events, func(*Event) bool { return true })
 	}
 	return r
 }

@@ -118,9 +118,11 @@ func peerIP(r *http.Request) string {
 }
 
 // detach copies the request for the time after its handler has returned: what
-// its context held belongs to handlers that are gone.
+// its context held belongs to handlers that are gone, and its header is theirs
+// to change.
 func detach(r *http.Request) *http.Request {
-	c := r.Clone(context.Background())
+	c := r.WithContext(context.Background())
+	c.Header = r.Header.Clone()
 	c.Body, c.ContentLength = http.NoBody, 0
 	return c
 }
@@ -161,8 +163,8 @@ func (w *hijackWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	}
 	w.wire.init(c, early, w.limit)
 	return w.wire, bufio.NewReadWriter(
-		bufio.NewReaderSize(w.wire, 512),
+		w.wire.ahead,
 		// A control frame is at most 127 bytes (RFC 6455 section 5.5) and must
 		// come out in one piece.
-		bufio.NewWriterSize(w.wire, 160)), nil
+		bufio.NewWriterSize(w.wire, 128)), nil
 }

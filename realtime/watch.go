@@ -203,12 +203,16 @@ func (w *watch) blind(now time.Time) bool {
 // wait returns once what ends from now on will be found; an error means that
 // the hub can't tell.
 func (w *watch) wait(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
-	defer cancel()
 	select {
 	case <-w.ready:
-	case <-ctx.Done():
-		return ctx.Err()
+	default:
+		ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+		defer cancel()
+		select {
+		case <-w.ready:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 	if w.blind(time.Now()) {
 		return errors.New("realtime: the sessions don't answer")

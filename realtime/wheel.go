@@ -11,9 +11,9 @@ const (
 )
 
 // wheel holds the next moment at which each connection needs a look: a ping, a
-// missing pong, an expiry, a stuck write, a forced close. One goroutine turns
-// it, so that a connection costs no timer. A moment further away than the wheel
-// is round is looked at early and put back.
+// missing pong, the expiry of a credential or a grant, a stuck write, a forced
+// close. One goroutine turns it, so that a connection costs no timer. A moment
+// further away than the wheel is round is looked at early and put back.
 type wheel struct {
 	mu    sync.Mutex
 	slots [wheelSlots]*conn

@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"io"
@@ -16,6 +17,10 @@ var errNotControl = errors.New("realtime: the WebSocket library wrote a partial 
 // closeWait is how long a peer has to take a close frame and answer it.
 const closeWait = 5 * time.Second
 
+// inboxSize is what a connection has room for while nobody reads from it: more
+// than most commands need, as what doesn't fit takes another read.
+const inboxSize = 256
+
 // controlRoom is what control frames may take beyond the queue's limit.
 const controlRoom = 4 << 10
 
@@ -24,20 +29,22 @@ const controlRoom = 4 << 10
 // order. Nothing here waits for the peer but drain, which runs only while
 // something is queued.
 type wire struct {
-	net.Conn
-	raw   *rawWriter // nil: always through the queue, as under TLS
-	limit int        // bytes that may wait
-	early []byte     // what the HTTP server had read beyond the request
-
 	mu       sync.Mutex
-	moved    sync.Cond // of mu: something left the queue, or all is over
-	queue    []chunk
-	size     int       // bytes queued and being written
-	draining bool      // a drain goroutine is running
-	blocked  time.Time // since when it waits for the peer
-	sealed   bool      // a close frame is queued or out: RFC 6455 section 5.5.1, no data after it
-	closing  bool      // close once drained
+	draining bool // a drain goroutine is running
+	sealed   bool // a close frame is queued or out: RFC 6455 section 5.5.1, no data after it
 	dead     bool
+	closing  bool    // close once drained
+	raw      rawConn // not usable: always through the queue, as under TLS
+
+	net.Conn
+	limit int           // bytes that may wait
+	early []byte        // what is read and not yet taken: by raw, or by the HTTP server beyond the request
+	ahead *bufio.Reader // what the WebSocket library has taken and not yet used
+
+	moved   sync.Cond // of mu: something left the queue, or all is over
+	queue   []chunk
+	size    int       // bytes queued and being written
+	blocked time.Time // since when drain waits for the peer
 }
 
 // chunk is one or more whole frames. It is shared by all receivers and never
@@ -47,6 +54,7 @@ type chunk struct {
 	sub   *subscription // whose it is; nil: the connection's
 	news  bool          // holds publications: with Latest, what waits for sub is old
 	begun bool          // part of it is out: the rest must follow
+	lent  bool          // b is the sender's again once it is sent or queued: a queue keeps a copy
 }
 
 // sent says what became of a chunk.
@@ -59,7 +67,13 @@ const (
 )
 
 func (w *wire) init(c net.Conn, early []byte, limit int) {
-	w.Conn, w.raw, w.early, w.limit = c, newRawWriter(c), early, limit
+	w.Conn, w.early, w.limit = c, early, limit
+	w.raw.init(c)
+	size := inboxSize
+	if w.raw.usable() {
+		size = 16 // what comes is in raw's already
+	}
+	w.ahead = bufio.NewReaderSize(w, size)
 	w.moved.L = &w.mu
 }
 
@@ -73,6 +87,45 @@ func (w *wire) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	return w.Conn.Read(p)
+}
+
+// more reports whether there is something to read that need not be waited for.
+func (w *wire) more() bool { return len(w.early) > 0 || w.ahead.Buffered() > 0 }
+
+// wait returns once the peer has sent something, or never will. Pings and pongs
+// that come between messages are dealt with here: the library would go on to wait
+// for a message. The caller has read a message to its end.
+func (w *wire) wait() {
+	for !w.more() {
+		b := w.raw.wait()
+		if len(b) == 0 {
+			return
+		}
+		w.early = w.controls(b)
+	}
+}
+
+// controls answers the pings that b begins with, and returns what follows. What
+// isn't all there, or not as it should be, is for the library.
+func (w *wire) controls(b []byte) []byte {
+	const masked, head = 0x80, 6
+	for len(b) >= head && (b[0] == framePing || b[0] == framePong) && b[1]&masked != 0 {
+		n := int(b[1] &^ masked)
+		if n > 125 || len(b) < head+n {
+			break
+		}
+		if b[0] == framePing {
+			pong := append(make([]byte, 0, 2+n), framePong, byte(n))
+			for i, c := range b[head : head+n] {
+				pong = append(pong, c^b[2+i%4])
+			}
+			if _, err := w.Write(pong); err != nil {
+				break
+			}
+		}
+		b = b[head+n:]
+	}
+	return b
 }
 
 // Write takes a control frame of the WebSocket library, whole. It doesn't wait.
@@ -155,7 +208,7 @@ func (w *wire) removeQueued(match func(chunk) bool) {
 
 // put writes what the socket takes at once and queues the rest. w.mu is held.
 func (w *wire) put(c chunk, limit int) sent {
-	if !w.draining && w.raw != nil {
+	if !w.draining && w.raw.usable() {
 		n, err := w.raw.write(c.b)
 		if err != nil {
 			w.die()
@@ -171,6 +224,9 @@ func (w *wire) put(c chunk, limit int) sent {
 	}
 	if !c.begun && w.size+len(c.b) > limit {
 		return sentFull
+	}
+	if c.lent {
+		c.b, c.lent = bytes.Clone(c.b), false
 	}
 	w.queue = append(w.queue, c)
 	w.size += len(c.b)
@@ -233,7 +289,7 @@ func (w *wire) drain() {
 }
 
 func (w *wire) writeAll(buffers net.Buffers) error {
-	if w.raw != nil {
+	if w.raw.usable() {
 		rest := buffers // WriteTo consumes it
 		_, err := rest.WriteTo(w.Conn)
 		return err
@@ -310,7 +366,7 @@ func (w *wire) linger() {
 	sealed, dead := w.sealed, w.dead
 	w.mu.Unlock()
 	if sealed && !dead {
-		if c, ok := w.Conn.(interface{ CloseWrite() error }); ok && w.raw != nil {
+		if c, ok := w.Conn.(interface{ CloseWrite() error }); ok && w.raw.usable() {
 			_ = w.Conn.SetReadDeadline(time.Now().Add(time.Second))
 			w.mu.Lock()
 			idle := !w.draining

@@ -98,7 +98,10 @@ const (
 	originBytes = 80
 )
 
-var errFull = errors.New("session: the memory store is full of signed-in sessions; raise MemoryOptions.MaxBytes or use a database")
+var (
+	errFull   = errors.New("session: the memory store is full of signed-in sessions; raise MemoryOptions.MaxBytes or use a database")
+	errTooBig = errors.New("session: one session is larger than the memory store; raise MemoryOptions.MaxBytes")
+)
 
 // NewMemoryStore returns an empty store.
 func NewMemoryStore(o *MemoryOptions) *MemoryStore {
@@ -213,7 +216,7 @@ func (s *MemoryStore) Create(ctx context.Context, rec Record, epoch uint64) erro
 	if epoch != AnyEpoch && epoch != s.epochs.of(rec.UserID) {
 		return ErrEpoch
 	}
-	if err := s.makeRoom(e.cost()); err != nil {
+	if err := s.makeRoom(e, 0); err != nil {
 		return err
 	}
 	s.note(e)
@@ -250,7 +253,7 @@ func (s *MemoryStore) Replace(ctx context.Context, old Key, rec Record, ifRev ui
 	from.mu.Lock()
 	from.heapOf(was).remove(was)
 	from.mu.Unlock()
-	err := s.makeRoom(e.cost() - was.cost())
+	err := s.makeRoom(e, was.cost())
 
 	from.mu.Lock()
 	defer from.mu.Unlock()
@@ -434,9 +437,14 @@ func (s *MemoryStore) takeExpired(now time.Time, limit int) (taken []*entry) {
 	return taken
 }
 
-// makeRoom makes room for n more bytes. What it ends is ended whether or not
-// there is room in the end.
-func (s *MemoryStore) makeRoom(n int64) error {
+// makeRoom makes room for one, in place of what took so many bytes. What it ends is
+// ended whether or not there is room in the end, but nothing for what could never
+// have any.
+func (s *MemoryStore) makeRoom(one *entry, instead int64) error {
+	if one.cost() > s.max {
+		return errTooBig
+	}
+	n := one.cost() - instead
 	now := time.Now().UTC()
 	for s.bytes+n > s.max {
 		k, expired := s.leastNeeded(now)

@@ -522,3 +522,23 @@ func TestS20_ReapDoesNotHoldUpReaders(t *testing.T) {
 		reaped, calls, all.Round(time.Millisecond), len(took), at(.5), at(.99), at(.999), at(1))
 	require.Less(t, at(.99), 50*time.Millisecond)
 }
+
+// What could never be kept is refused before anybody is sent away for it.
+func TestMemoryStoreMakesNoRoomForWhatIsLargerThanItself(t *testing.T) {
+	s := session.NewMemoryStore(&session.MemoryOptions{MaxBytes: 1 << 20})
+	ctx := t.Context()
+	visitor, user := aRecord(""), aRecord("u")
+	for _, rec := range []session.Record{visitor, user} {
+		require.NoError(t, s.Create(ctx, rec, session.AnyEpoch))
+	}
+	large := aRecord("v")
+	large.Data = make([]byte, 2<<20)
+	require.ErrorContains(t, s.Create(ctx, large, session.AnyEpoch), "MaxBytes")
+	user.Data = large.Data
+	require.ErrorContains(t, s.Replace(ctx, user.Key, user, 1), "MaxBytes")
+	for _, rec := range []session.Record{visitor, user} {
+		_, found, err := s.Load(ctx, rec.Key)
+		require.NoError(t, err)
+		require.True(t, found)
+	}
+}

@@ -26,7 +26,8 @@ func (s *Session[D]) AuthTime() time.Time { return s.rec.AuthTime }
 // ExpiresAt is the absolute end of the session. It can end earlier.
 func (s *Session[D]) ExpiresAt() time.Time { return s.rec.Expires }
 
-// Grants returns what the session was given at sign-in.
+// Grants returns what the session was given at sign-in, or by
+// [Manager.SetGrants] since.
 func (s *Session[D]) Grants() (scopes, roles []string) {
 	return slices.Clone(s.rec.Scopes), slices.Clone(s.rec.Roles)
 }

@@ -111,6 +111,6 @@
 // # Not included
 //
 // Mail (verification, password reset), linking a provider to an account, second
-// factors, and administration beyond
-// [Service.SetDisabled].
+// factors, and administration beyond [Service.SetDisabled] and
+// [Service.SetGrants].
 package accounts

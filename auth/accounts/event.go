@@ -40,6 +40,7 @@ const (
 	EventLogoutRefused     EventKind = "sign-in refused: signed out at the provider meanwhile"
 	EventDisabled          EventKind = "account disabled"
 	EventEnabled           EventKind = "account enabled"
+	EventGrantsChanged     EventKind = "scopes and roles changed"
 )
 
 // event tells the hook and the log. Refresh tokens used twice are an event of

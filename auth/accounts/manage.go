@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/gatewire/gatewire/auth"
 	"github.com/gatewire/gatewire/password"
@@ -89,6 +90,46 @@ func (s *Service) SetDisabled(ctx context.Context, userID string, disabled bool)
 		return s.owe(ctx, userID, owed, unknown)
 	}
 	return s.endNow(ctx, userID, "", epoch, owed, nil)
+}
+
+// SetGrants gives an account other scopes and roles, and all its sessions with it:
+// requests with a cookie have them from then on, access tokens from their next
+// refresh on. Sockets are told by realtime's Hub.Reauthorize, to be called
+// afterwards; its rules look them up with [Service.User]. Errors: [ErrNoUser]; any
+// other means that the account or some sessions may have the old ones, and that it
+// may be repeated.
+func (s *Service) SetGrants(ctx context.Context, userID string, scopes, roles []string) error {
+	ctx, cancel := detached(ctx)
+	defer cancel()
+	// The account first: a sign-in that read it before reads it again.
+	if err := s.users.SetGrants(ctx, userID, scopes, roles); err != nil {
+		return err
+	}
+	s.event(ctx, Event{Kind: EventGrantsChanged, UserID: userID})
+	if _, err := s.sessions.SetGrants(ctx, userID, scopes, roles); err != nil {
+		return err
+	}
+	_, err := s.spread(ctx, userID, scopes, roles)
+	return err
+}
+
+// spread gives the sessions of a user who has these scopes and roles those that
+// the account has now, until they are the same: whoever has written to sessions
+// last has then read from the account after it.
+func (s *Service) spread(ctx context.Context, userID string, scopes, roles []string) (changed bool, err error) {
+	for {
+		u, found, err := s.users.UserByID(ctx, userID)
+		if err != nil {
+			return changed, err
+		}
+		if !found || slices.Equal(u.Scopes, scopes) && slices.Equal(u.Roles, roles) {
+			return changed, nil
+		}
+		scopes, roles, changed = u.Scopes, u.Roles, true
+		if _, err := s.sessions.SetGrants(ctx, userID, scopes, roles); err != nil {
+			return changed, err
+		}
+	}
 }
 
 func (s *Service) endAll(ctx context.Context, userID string, reason session.Reason) error {

@@ -102,6 +102,14 @@ func (m *MemoryStore) SetDisabled(ctx context.Context, userID string, disabled b
 	})
 }
 
+// SetGrants implements [Store].
+func (m *MemoryStore) SetGrants(ctx context.Context, userID string, scopes, roles []string) error {
+	return m.change(ctx, userID, func(u *User) error {
+		u.Scopes, u.Roles = slices.Clone(scopes), slices.Clone(roles)
+		return nil
+	})
+}
+
 // SwapEnding implements [Store].
 func (m *MemoryStore) SwapEnding(ctx context.Context, userID, mark string, next *Ending) error {
 	return m.change(ctx, userID, func(u *User) error {

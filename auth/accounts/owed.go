@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	mathrand "math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/gatewire/gatewire/session"
@@ -30,6 +31,9 @@ import (
 const (
 	// inHand is how long others leave an ending to who wrote its mark last.
 	inHand = 3 * time.Second
+	// clocksApart is how far another node's clock may be ahead of ours. Who wrote
+	// a Due that lies further ahead went by a wrong clock, and may be dead.
+	clocksApart = time.Minute
 	// repeatEvery is the mean time between two looks for what is owed, and
 	// repeatAtMost the longest while it can't be done.
 	repeatEvery  = time.Second
@@ -58,6 +62,12 @@ func newEnding(reason session.Reason) *Ending {
 func (e Ending) again(due time.Time) *Ending {
 	e.Mark, e.Due = rand.Text(), due.UTC().Truncate(time.Microsecond)
 	return &e
+}
+
+// held reports whether who wrote the ending still has it in hand.
+func (e *Ending) held(now time.Time) bool {
+	left := e.Due.Sub(now)
+	return 0 < left && left <= inHand+clocksApart
 }
 
 // endNow ends the user's sessions but one for what has just been put on record,
@@ -104,7 +114,7 @@ func (s *Service) settle(ctx context.Context, userID string, wait time.Duration)
 			return err
 		}
 		owed := u.Ending
-		busy := owed.Mark != mine && time.Now().Before(owed.Due)
+		busy := owed.Mark != mine && owed.held(time.Now())
 		if busy && wait == 0 {
 			return nil
 		}
@@ -176,11 +186,14 @@ func (s *Service) repeat(ctx context.Context) {
 func (s *Service) settleDue(ctx context.Context) error {
 	for {
 		look, cancel := context.WithTimeout(ctx, storeTimeout)
-		owing, err := s.users.Owing(look, time.Now(), repeatBatch)
+		now := time.Now()
+		owing, err := s.users.Owing(look, now.AddDate(100, 0, 0), repeatBatch) // also by a wrong clock
 		cancel()
 		if err != nil {
 			return err
 		}
+		all := len(owing) < repeatBatch
+		owing = slices.DeleteFunc(owing, func(u User) bool { return u.Ending.held(now) })
 		mathrand.Shuffle(len(owing), func(i, j int) { owing[i], owing[j] = owing[j], owing[i] })
 		var failed []error
 		for _, u := range owing {
@@ -191,7 +204,7 @@ func (s *Service) settleDue(ctx context.Context) error {
 				break
 			}
 		}
-		if len(failed) > 0 || len(owing) < repeatBatch || ctx.Err() != nil {
+		if len(failed) > 0 || all || len(owing) == 0 || ctx.Err() != nil {
 			return errors.Join(failed...)
 		}
 	}

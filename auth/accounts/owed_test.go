@@ -131,6 +131,22 @@ func TestA14_ACrashBetweenHashAndSessions(t *testing.T) {
 	require.Equal(t, "invalid_grant", a.json(t)["error"])
 }
 
+// The clock of the process that died was wrong, or is set right afterwards: that
+// it had the ending in hand until some hour to come is nothing to wait for.
+func TestA14_ACrashWithAWrongClock(t *testing.T) {
+	w := newWorld(t)
+	id, here, there := w.member(t)
+	_, refresh := w.browser().tokens(mail)
+	w.crashed(t, id, time.Hour)
+	a := w.browser().do("POST", "/auth/token", url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refresh}})
+	require.Equal(t, "invalid_grant", a.json(t)["error"])
+	require.Equal(t, 401, here.me().StatusCode)
+	w = newWorld(t)
+	id, here, there = w.member(t)
+	w.crashed(t, id, time.Hour)
+	eventually(t, func() bool { return here.me().StatusCode == 401 && there.me().StatusCode == 401 }, "sessions outlive the password")
+}
+
 // Without anybody who repeats: whoever signs in settles it first, by any way.
 func TestA14_ASignInSettlesFirst(t *testing.T) {
 	for _, mode := range []string{"cookie", "token"} {
@@ -165,7 +181,7 @@ func TestA14_ASignInWaitsForWhoIsAtWork(t *testing.T) {
 	w := newWorld(t)
 	w.users.nobodyOwes.Store(true)
 	id, here, there := w.member(t)
-	w.crashed(t, id, time.Hour)
+	w.crashed(t, id, 30*time.Second)
 	struck := make(chan error)
 	go func() {
 		time.Sleep(300 * time.Millisecond)

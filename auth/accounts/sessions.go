@@ -33,6 +33,7 @@ type sessions interface {
 	RevokeUser(ctx context.Context, userID string, reason session.Reason) (int, error)
 	EndOrigin(ctx context.Context, o session.Origin, reason session.Reason) (int, error)
 	List(ctx context.Context, userID string) ([]session.Info, error)
+	SetGrants(ctx context.Context, userID string, scopes, roles []string) (int, error)
 }
 
 // sessionsOf has the methods of its manager, and those above that name the type

@@ -85,6 +85,9 @@ func (in *SignIn) mint(ctx context.Context, begin func(session.Start) (Session, 
 	if err := in.outlived(ctx, sess); err != nil {
 		return nil, err
 	}
+	if sess, err = in.upToDate(ctx, sess); err != nil {
+		return nil, err
+	}
 	in.s.event(ctx, Event{Kind: EventSignedIn, UserID: in.user.ID, SessionID: sess.SessionID(), IP: in.client.IP, Provider: in.origin.Issuer})
 	return sess, nil
 }
@@ -124,6 +127,27 @@ func (in *SignIn) outlived(ctx context.Context, sess Session) error {
 		return ended // also what is said to the user: it may live on, though nobody holds it
 	}
 	return err
+}
+
+// upToDate gives a session that has just begun the scopes and roles that its user
+// has got since they were read: SetGrants found the session only if it was there.
+// One of which nobody can tell is ended.
+func (in *SignIn) upToDate(ctx context.Context, sess Session) (Session, error) {
+	now := sess
+	changed, err := in.s.spread(ctx, in.user.ID, in.user.Scopes, in.user.Roles)
+	if err == nil && changed {
+		now, err = in.s.sessions.Session(ctx, sess.SessionID())
+	}
+	if err == nil {
+		return now, nil
+	}
+	if errors.Is(err, session.ErrNotFound) { // it has ended already
+		return nil, session.ErrEpoch
+	}
+	if _, ended := in.s.end(ctx, in.user.ID, sess.SessionID(), session.ReasonRevoked, EventSessionEnded); ended != nil {
+		err = errors.Join(err, ended)
+	}
+	return nil, err
 }
 
 // current reads the epoch of a user, and then the user: whatever ends the user's

@@ -64,6 +64,7 @@ var (
 //   - U4. SetDisabled sets or clears Disabled, and when owed is not nil stores it in the same step, in place of what was owed; with nil it leaves that. ErrNoUser when there is none.
 //   - U5. SwapEnding puts next in place of the ending that is owed under mark, or strikes that off when next is nil; ErrConflict for another mark and where nothing is owed. Of many with one mark one succeeds. ErrNoUser when there is no such user.
 //   - U6. Owing returns the users whose ending is owed with a Due that is not after at, oldest Due first, at most limit.
+//   - U7. SetGrants stores Scopes and Roles in place of those there are, and nothing else. ErrNoUser when there is none.
 type Store interface {
 	CreateUser(ctx context.Context, u User, id *ExternalIdentity) error
 	UserByID(ctx context.Context, id string) (u User, found bool, err error)
@@ -71,6 +72,7 @@ type Store interface {
 	UserByIdentity(ctx context.Context, issuer, subject string) (u User, found bool, err error)
 	SetPassword(ctx context.Context, userID string, old, new password.Hash, owed *Ending) error
 	SetDisabled(ctx context.Context, userID string, disabled bool, owed *Ending) error
+	SetGrants(ctx context.Context, userID string, scopes, roles []string) error
 	SwapEnding(ctx context.Context, userID, mark string, next *Ending) error
 	Owing(ctx context.Context, at time.Time, limit int) ([]User, error)
 }

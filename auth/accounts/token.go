@@ -86,7 +86,7 @@ func (s *Service) Refresh(ctx context.Context, token string) (Tokens, error) {
 	if err != nil {
 		return Tokens{}, err
 	}
-	if u.Ending != nil && !time.Now().Before(u.Ending.Due) {
+	if u.Ending != nil && !u.Ending.held(time.Now()) {
 		// This session is among those that are to end.
 		if err := s.settleFor(ctx, u.ID); err != nil {
 			return Tokens{}, err

@@ -258,10 +258,11 @@ func bearer(token string) []string { return []string{"Authorization", "Bearer " 
 // userStore can be down, and can be watched.
 type userStore struct {
 	accounts.Store
-	down   atomic.Bool
-	onByID func()                            // called after UserByID has read
-	onOwed func() error                      // called after SetPassword has stored what is owed
-	onSwap func(next *accounts.Ending) error // called before SwapEnding
+	down     atomic.Bool
+	onByID   func()                            // called after UserByID has read
+	onGrants func()                            // called after SetGrants has stored
+	onOwed   func() error                      // called after SetPassword has stored what is owed
+	onSwap   func(next *accounts.Ending) error // called before SwapEnding
 
 	nobodyOwes atomic.Bool // to those who repeat
 }
@@ -303,6 +304,17 @@ func (s *userStore) UserByIdentity(ctx context.Context, issuer, subject string) 
 		return accounts.User{}, false, err
 	}
 	return s.Store.UserByIdentity(ctx, issuer, subject)
+}
+
+func (s *userStore) SetGrants(ctx context.Context, id string, scopes, roles []string) error {
+	if err := s.fault(); err != nil {
+		return err
+	}
+	err := s.Store.SetGrants(ctx, id, scopes, roles)
+	if f := s.onGrants; f != nil {
+		f()
+	}
+	return err
 }
 
 func (s *userStore) SetPassword(ctx context.Context, id string, old, new password.Hash, owed *accounts.Ending) error {

@@ -277,6 +277,27 @@ func TestClientOverFaultyNetwork(t *testing.T) {
 		f.whole(2)
 		f.Clean(broken)
 	})
+	run("a page that was frozen", func(t *testing.T) {
+		f := newFaulty(t, b, 4*time.Second, &realtime.Options{PingInterval: time.Second, PongTimeout: time.Second})
+		f.begin(`{}`)
+		f.say(1)
+		f.whole(1)
+		lifecycle := func(state front.SetWebLifecycleStateState) {
+			_, err := chromedp.Call(f.Context(), front.SetWebLifecycleState, front.SetWebLifecycleStateParams{State: state})
+			require.NoError(t, err)
+		}
+		lifecycle(front.SetWebLifecycleStateStateFrozen)
+		time.Sleep(4500 * time.Millisecond) // it answers no pings, and its token ends
+		f.say(2)
+		require.EqualValues(t, 1, f.hub.handshakes.Load(), "nothing happens in a frozen page")
+		lifecycle(front.SetWebLifecycleStateStateActive)
+		f.whole(2)
+		var log []string
+		f.JS(`log`, &log)
+		t.Log(log)
+		require.Contains(t, log, "recovered", "the hub had put it out")
+		f.Clean(broken)
+	})
 	run("tokens of seconds", func(t *testing.T) {
 		f := newFaulty(t, b, 3*time.Second, &realtime.Options{})
 		f.begin(`{}`)

@@ -75,12 +75,13 @@ var adapters = map[string][]string{
 
 // usedBy lists which third-party modules each package's code may import.
 var usedBy = map[string][]string{
-	"password":             {"golang.org/x/crypto"},
-	"jwt":                  {"github.com/lestrrat-go/jwx/v3"},
-	"oidc":                 {"github.com/coreos/go-oidc/v3", "golang.org/x/oauth2", "github.com/lestrrat-go/jwx/v3"},
-	"session/redisstore":   {"github.com/redis/go-redis/v9"},
-	"realtime":             {"github.com/coder/websocket"},
-	"realtime/redisbroker": {"github.com/redis/go-redis/v9"},
+	"password":              {"golang.org/x/crypto"},
+	"jwt":                   {"github.com/lestrrat-go/jwx/v3"},
+	"oidc":                  {"github.com/coreos/go-oidc/v3", "golang.org/x/oauth2", "github.com/lestrrat-go/jwx/v3"},
+	"session/redisstore":    {"github.com/redis/go-redis/v9"},
+	"realtime":              {"github.com/coder/websocket"},
+	"realtime/realtimetest": {"github.com/coder/websocket"},
+	"realtime/redisbroker":  {"github.com/redis/go-redis/v9"},
 }
 
 type pkg struct {

@@ -22,11 +22,13 @@ import (
 func init() { _ = mysql.SetLogger(&mysql.NopLogger{}) } // connections are cut on purpose
 
 // oddly is dsn with everything set otherwise than a program would: rows counted
-// in another way, nothing refused that can be cut to fit, locks taken by reads.
+// in another way, nothing refused that can be cut to fit, locks taken by reads,
+// a transaction begun with the end of another, words of two bytes a letter.
 func oddly(dsn string) string {
 	for name, value := range map[string]string{
 		"clientFoundRows": "true", "interpolateParams": "true", "parseTime": "true", "charset": "latin1",
-		"sql_mode": "'ANSI_QUOTES,NO_BACKSLASH_ESCAPES,PIPES_AS_CONCAT'", "tx_isolation": "'SERIALIZABLE'", "time_zone": "'-11:00'",
+		"collation_connection": "ucs2_bin", "completion_type": "'CHAIN'",
+		"sql_mode": "'ANSI_QUOTES,NO_BACKSLASH_ESCAPES,PIPES_AS_CONCAT,EMPTY_STRING_IS_NULL,SIMULTANEOUS_ASSIGNMENT'", "tx_isolation": "'SERIALIZABLE'", "time_zone": "'-11:00'",
 	} {
 		dsn = with(dsn, name, value)
 	}
@@ -64,6 +66,60 @@ func TestS25_MySQLIsolationLevels(t *testing.T) {
 			require.ErrorIs(t, <-created, session.ErrEpoch)
 		})
 	}
+}
+
+// A server may begin a transaction with the end of another, or hang up. What is
+// done outside one is committed all the same, and the connection stays.
+func TestMySQLTransactionsEnd(t *testing.T) {
+	for _, then := range []string{"CHAIN", "RELEASE"} {
+		t.Run(then, func(t *testing.T) {
+			dsn := mysqlDSN(t)
+			other := sessionsOn(t, openDSN(t, dsn))
+			db := openDSN(t, with(dsn, "completion_type", "'"+then+"'"))
+			db.SetMaxOpenConns(1)
+			s := sessionsOnMigrated(t, db)
+			ctx := t.Context()
+			connection := func() (id int) {
+				require.NoError(t, db.QueryRow(`SELECT CONNECTION_ID()`).Scan(&id))
+				return id
+			}
+			is := connection()
+			rec := record("s1", "u")
+			require.NoError(t, s.Create(ctx, rec, session.AnyEpoch))
+			_, err := s.End(ctx, "nobody's", session.ReasonSignedOut, time.Now()) // rolled back
+			require.NoError(t, err)
+			seen := rec.Seen.Add(time.Minute)
+			require.NoError(t, s.Touch(ctx, rec.Key, seen, rec.IdleExpires))
+			got, _, err := other.Load(ctx, rec.Key)
+			require.NoError(t, err)
+			require.Equal(t, seen, got.Seen)
+			require.NoError(t, s.Replace(ctx, rec.Key, rec, 1))
+			got, _, err = other.Load(ctx, rec.Key)
+			require.NoError(t, err)
+			require.EqualValues(t, 2, got.Rev)
+			require.Equal(t, is, connection())
+		})
+	}
+}
+
+// A server that returns fewer rows than there are corrupts nothing.
+func TestMySQLReadsAllThatItLogged(t *testing.T) {
+	dsn := mysqlDSN(t)
+	s := sessionsOn(t, openDSN(t, dsn))
+	ctx := t.Context()
+	for _, id := range []string{"s1", "s2"} {
+		require.NoError(t, s.Create(ctx, record(id, "u"), session.AnyEpoch))
+	}
+	limited := sessionsOnMigrated(t, openDSN(t, with(dsn, "sql_select_limit", "1")))
+	_, err := limited.EndUser(ctx, "u", "", session.ReasonRevoked, time.Now())
+	couldNotTell(t, false, err)
+	ended, err := s.EndUser(ctx, "u", "", session.ReasonRevoked, time.Now())
+	require.NoError(t, err)
+	require.Len(t, ended, 2)
+	require.NoError(t, s.Create(ctx, record("s3", "u"), session.AnyEpoch))
+	done, err := s.End(ctx, "s3", session.ReasonRevoked, time.Now())
+	require.NoError(t, err)
+	require.True(t, done)
 }
 
 // trips counts what clients send: each packet waits for an answer.
@@ -497,6 +553,8 @@ func TestMySQLMigrateRefusesSettings(t *testing.T) {
 	config.DBName = ""
 	for want, dsn := range map[string]string{
 		"autocommit is off":       with(dsn, "autocommit", "0"),
+		"sql_select_limit is set": with(dsn, "sql_select_limit", "1000"),
+		"sql_safe_updates is on":  with(dsn, "sql_safe_updates", "1"),
 		"READ UNCOMMITTED":        with(dsn, "tx_isolation", "'READ-UNCOMMITTED'"),
 		"no database is selected": config.FormatDSN(),
 	} {

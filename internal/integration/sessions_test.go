@@ -328,6 +328,33 @@ func manySessions(db *sql.DB, n int, user, idle string) error {
 	return err
 }
 
+// The reaper asks for little at a time, once a minute where nothing expires. What
+// users have ended in that minute is forgotten all the same when its time comes.
+func TestS20_TheLogDoesNotOutgrowTheReaper(t *testing.T) {
+	everyDatabase(t, func(t *testing.T, dsn string) {
+		db := openDSN(t, dsn)
+		s := sessionsOn(t, db)
+		ctx, now := t.Context(), time.Now()
+		const n = 5000
+		require.NoError(t, manySessions(db, n, "'u'", "1000000000000000000"))
+		ended, err := s.EndUser(ctx, "u", "", session.ReasonRevoked, now.Add(-2*time.Hour))
+		require.NoError(t, err)
+		require.Len(t, ended, n)
+		require.NoError(t, s.Create(ctx, record("s1", "u"), session.AnyEpoch))
+		cursor := cursorOf(t, s)
+		_, err = s.End(ctx, "s1", session.ReasonSignedOut, now)
+		require.NoError(t, err)
+		_, err = s.Reap(ctx, now, 50)
+		require.NoError(t, err)
+		var left int
+		require.NoError(t, db.QueryRow(`SELECT COUNT(*) FROM gatewire_session_ended`).Scan(&left))
+		require.Equal(t, 1, left)
+		ended, _, err = s.EndedSince(ctx, cursor, 10)
+		require.NoError(t, err)
+		require.Len(t, ended, 1)
+	})
+}
+
 // Expired sessions go in batches, and no batch keeps readers waiting.
 func TestS20_ReapInBatches(t *testing.T) {
 	kinds(t, func(t *testing.T, fresh func(testing.TB) string) {

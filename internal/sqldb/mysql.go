@@ -133,7 +133,9 @@ func (d *DB) tryMySQL(ctx context.Context, f func(context.Context, *Tx) error) e
 	if failed != nil {
 		end = `ROLLBACK`
 	}
-	_, err = conn.ExecContext(ctx, end)
+	// Whatever the completion_type, which could begin the next transaction at
+	// once: what is outside one would then never be committed.
+	_, err = conn.ExecContext(ctx, end+` AND NO CHAIN NO RELEASE`)
 	ended = err == nil
 	if failed != nil {
 		return failed
@@ -213,8 +215,8 @@ type mysqlMigration struct {
 func (m *mysqlMigration) check(ctx context.Context) (database string, err error) {
 	var name sql.NullString
 	var version string
-	var autocommit int
-	if err := m.conn.QueryRowContext(ctx, `SELECT DATABASE(), VERSION(), @@autocommit`).Scan(&name, &version, &autocommit); err != nil {
+	var autocommit, limited, safe int
+	if err := m.conn.QueryRowContext(ctx, `SELECT DATABASE(), VERSION(), @@autocommit, @@sql_select_limit < 4294967295, @@sql_safe_updates`).Scan(&name, &version, &autocommit, &limited, &safe); err != nil {
 		return "", err
 	}
 	var variable, isolation string // its name was changed
@@ -228,6 +230,10 @@ func (m *mysqlMigration) check(ctx context.Context) (database string, err error)
 		return "", fmt.Errorf("the server is %s: it takes MySQL 8.0 or MariaDB 10.6, or later", version)
 	case autocommit != 1:
 		return "", errors.New("autocommit is off: what is stored would never be committed")
+	case limited != 0:
+		return "", errors.New("sql_select_limit is set: of a user's sessions some would not be seen")
+	case safe != 0:
+		return "", errors.New("sql_safe_updates is on: the server would refuse to end sessions")
 	case isolation == "READ-UNCOMMITTED":
 		return "", errors.New("the isolation level is READ UNCOMMITTED: reads would see what is never committed; choose another")
 	}

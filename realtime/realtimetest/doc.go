@@ -1,6 +1,19 @@
-// Package realtimetest checks implementations of [realtime.Broker], and of
-// [realtime.History], [realtime.Presence] and [realtime.Control] where a broker
-// has them.
+// Package realtimetest is for tests of host applications and of brokers.
+//
+// [Serve] runs a host's handler, with a hub on it, over connections in memory,
+// and a [Client] speaks the protocol to it. Both work in a bubble of
+// testing/synctest, where a token expires, a session is revoked and a node is
+// drained without any time passing:
+//
+//	synctest.Test(t, func(t *testing.T) {
+//		app := realtimetest.Serve(newApp(t))
+//		defer app.Close()
+//		ann, err := app.Dial(t.Context(), "/realtime", http.Header{"Cookie": {signIn(t, app, "ann")}})
+//		…
+//	})
+//
+// [Run] is the contract of a [realtime.Broker], and of [realtime.History],
+// [realtime.Presence] and [realtime.Control] where a broker has them.
 //
 //	func TestBroker(t *testing.T) {
 //		realtimetest.Run(t, func(t *testing.T) realtimetest.System {

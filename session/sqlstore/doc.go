@@ -67,7 +67,8 @@
 //
 // No setting of the connection is needed, and none of the driver's and of
 // sql_mode that was tried changes what the store does: Migrate refuses those that
-// would, which are autocommit off and READ UNCOMMITTED. Values are sent as
+// would, which are autocommit off, READ UNCOMMITTED, sql_select_limit and
+// sql_safe_updates. Values are sent as
 // literals, numbers in digits and all else in hexadecimal, so that a call outside
 // a transaction, as Load and Touch are, costs one round trip whatever the data
 // source name says, nothing is kept prepared at the server, and no character set
@@ -85,6 +86,11 @@
 // next one goes on. Migrate keeps others waiting with GET_LOCK: have it connect
 // to the server itself and not through a pool that changes connections between
 // statements.
+//
+// All nodes use one server that writes, and read from it. Servers that take writes
+// side by side, as those of Galera or of group replication with several
+// primaries, don't see each other's locks: a sign-in on one could outlive the end
+// of all of the user's sessions on another.
 //
 // A node that froze in the middle of an end holds up other ends until its
 // connection is gone. MariaDB ends such a transaction by itself with

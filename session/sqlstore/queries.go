@@ -99,10 +99,14 @@ type endingQueries struct {
 
 // The last term of each is that of the partial index, which is used for it. In
 // MySQL, which has none, the index also holds the sessions without an origin,
-// under an issuer that nobody asks for.
+// under an issuer that nobody asks for. An empty text is written x” there: a
+// sql_mode of MariaDB's, EMPTY_STRING_IS_NULL, reads the other as NULL, which
+// equals nothing.
 const (
-	ofSID     = `origin_issuer = ?4 AND origin_sid = ?5 AND ?6 IN ('', origin_subject) AND origin_sid <> ''`
-	ofSubject = `origin_issuer = ?4 AND origin_subject = ?5 AND origin_subject <> ''`
+	ofSID          = `origin_issuer = ?4 AND origin_sid = ?5 AND ?6 IN ('', origin_subject) AND origin_sid <> ''`
+	ofSubject      = `origin_issuer = ?4 AND origin_subject = ?5 AND origin_subject <> ''`
+	mysqlOfSID     = `origin_issuer = ?4 AND origin_sid = ?5 AND ?6 IN (x'', origin_subject)`
+	mysqlOfSubject = `origin_issuer = ?4 AND origin_subject = ?5`
 )
 
 const (
@@ -161,8 +165,8 @@ var mysqlEnding = endingQueries{
 	dead: logEnded + `?1 + ROW_NUMBER() OVER (ORDER BY dies), id, key, user_id, ?2, ?3
 		FROM (SELECT id, key, user_id, dies FROM gatewire_sessions FORCE INDEX (gatewire_sessions_dies)
 			WHERE dies <= ?4 ORDER BY dies LIMIT ?5 FOR UPDATE SKIP LOCKED) AS dead`,
-	sid:     mysqlLog + `(gatewire_sessions_sid) WHERE ` + ofSID + mysqlLocked,
-	subject: mysqlLog + `(gatewire_sessions_subject) WHERE ` + ofSubject + mysqlLocked,
+	sid:     mysqlLog + `(gatewire_sessions_sid) WHERE ` + mysqlOfSID + mysqlLocked,
+	subject: mysqlLog + `(gatewire_sessions_subject) WHERE ` + mysqlOfSubject + mysqlLocked,
 	logged:  `SELECT seq, id, user_id, reason, at FROM gatewire_session_ended WHERE seq > ?1`,
 	remove: `DELETE s FROM gatewire_session_ended AS e STRAIGHT_JOIN gatewire_sessions AS s ON s.id = e.id
 		WHERE e.seq > ?1`,

@@ -42,6 +42,7 @@ func Run(t *testing.T, newStore func(t *testing.T) accounts.Store) {
 		{"U5 compare and swap", swapsEndings},
 		{"U5 one of many wins", oneEndingWins},
 		{"U6 who owes", listsOwing},
+		{"U7 scopes and roles", setsGrants},
 	} {
 		t.Run(rule.name, func(t *testing.T) { rule.f(t, newStore(t)) })
 	}
@@ -169,6 +170,20 @@ func disables(t *testing.T, s accounts.Store) {
 		must(t, s.SetDisabled(ctx, u.ID, disabled, nil))
 		u.Disabled = disabled
 		same(t, u)(s.UserByID(ctx, u.ID))
+	}
+}
+
+func setsGrants(t *testing.T, s accounts.Store) {
+	ctx := t.Context()
+	u, other := Somebody(1), Somebody(2)
+	must(t, s.CreateUser(ctx, u, nil))
+	must(t, s.CreateUser(ctx, other, nil))
+	wants(t, s.SetGrants(ctx, "nobody", nil, nil), accounts.ErrNoUser)
+	for _, grants := range [][2][]string{{{"read"}, {"owner", "a \"quote\""}}, {nil, {"owner"}}, {nil, nil}, {{"a", "b"}, nil}, {{"a", "b"}, nil}} {
+		must(t, s.SetGrants(ctx, u.ID, grants[0], grants[1]))
+		u.Scopes, u.Roles = grants[0], grants[1]
+		same(t, u)(s.UserByID(ctx, u.ID))
+		same(t, other)(s.UserByID(ctx, other.ID))
 	}
 }
 

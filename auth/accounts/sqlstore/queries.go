@@ -23,6 +23,7 @@ const (
 
 	setPassword = `UPDATE gatewire_users SET password = ?3 WHERE id = ?1 AND password = ?2`
 	setDisabled = `UPDATE gatewire_users SET disabled = ?2 WHERE id = ?1`
+	setGrants   = `UPDATE gatewire_users SET scopes = ?2, roles = ?3 WHERE id = ?1`
 
 	// What is owed is written by the statement that makes it so.
 	setPasswordOwing = `UPDATE gatewire_users SET password = ?3,

@@ -185,6 +185,23 @@ func (s *Store) SetDisabled(ctx context.Context, userID string, disabled bool, o
 	return err
 }
 
+// SetGrants implements [accounts.Store].
+func (s *Store) SetGrants(ctx context.Context, userID string, scopes, roles []string) error {
+	encodedScopes, err := json.Marshal(scopes)
+	if err != nil {
+		return err
+	}
+	encodedRoles, err := json.Marshal(roles)
+	if err != nil {
+		return err
+	}
+	n, err := s.db.Exec(ctx, "set grants", setGrants, userID, string(encodedScopes), string(encodedRoles))
+	if err == nil && n == 0 {
+		return accounts.ErrNoUser
+	}
+	return err
+}
+
 // Owing implements [accounts.Store].
 func (s *Store) Owing(ctx context.Context, at time.Time, limit int) ([]accounts.User, error) {
 	var users []accounts.User

@@ -56,7 +56,7 @@ CREATE TABLE IF NOT EXISTS gatewire_session_head (
     pruned BIGINT        NOT NULL
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC;
 INSERT INTO gatewire_session_head (one, log, seq, pruned)
-    VALUES (1, REPLACE(UUID(), '-', ''), 0, 0) ON DUPLICATE KEY UPDATE one = 1;
+    VALUES (1, REPLACE(UUID(), x'2d', x''), 0, 0) ON DUPLICATE KEY UPDATE one = 1;
 
 -- A row for each user whose sessions were ended all at once; it stays. The
 -- epoch is a number of the log, so no value is ever given out twice.
