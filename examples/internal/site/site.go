@@ -100,7 +100,9 @@ func Serve(ctx context.Context, l net.Listener, name string, web fs.FS, build Bu
 	defer hub.Close()
 	s.Server.Handler = hardened(origin, sessions.Handler(s.Mux))
 
+	stopped := make(chan struct{})
 	context.AfterFunc(ctx, func() {
+		defer close(stopped)
 		grace, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		defer cancel()
 		_ = hub.Drain(grace) // sockets are told to come back
@@ -111,6 +113,7 @@ func Serve(ctx context.Context, l net.Listener, name string, web fs.FS, build Bu
 	if err := s.Server.Serve(s.Listener); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
+	<-stopped // Serve returns while answers are still under way
 	return nil
 }
 
