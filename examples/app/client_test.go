@@ -16,6 +16,7 @@ import (
 	"github.com/coder/websocket"
 	"github.com/stretchr/testify/require"
 
+	"github.com/gatewire/gatewire/examples/internal/chrome"
 	"github.com/gatewire/gatewire/realtime/client"
 )
 
@@ -69,7 +70,7 @@ import('/client/realtime.js').then((module) => {
 });
 `
 
-func newStage(t *testing.T, b *chrome) *stage {
+func newStage(t *testing.T, b *chrome.Chrome) *stage {
 	s := &stage{t: t, peers: make(chan *peer, 16)}
 	mux := http.NewServeMux()
 	mux.Handle("GET /client/", client.Handler())
@@ -100,8 +101,8 @@ func newStage(t *testing.T, b *chrome) *stage {
 	})
 	s.server = httptest.NewServer(mux)
 	t.Cleanup(s.server.Close)
-	s.window = b.open(t, s.server.URL)
-	s.until(patience, "window.ready")
+	s.window = open(t, b, s.server.URL)
+	s.Until(patience, "window.ready")
 	t.Cleanup(func() {
 		for {
 			select {
@@ -147,7 +148,7 @@ func (s *stage) quiet() {
 func (s *stage) next(event string) object {
 	s.t.Helper()
 	var detail object
-	s.js("next("+quote(event)+")", &detail)
+	s.JS("next("+quote(event)+")", &detail)
 	return detail
 }
 
@@ -155,10 +156,10 @@ func (s *stage) next(event string) object {
 func (s *stage) settled() {
 	s.t.Helper()
 	var state string
-	s.js("client.state", &state)
+	s.JS("client.state", &state)
 	require.Equal(s.t, "closed", state)
 	var timers int
-	s.js("timers.size", &timers)
+	s.JS("timers.size", &timers)
 	require.Zero(s.t, timers, "timers left")
 	s.quiet()
 }
@@ -166,7 +167,7 @@ func (s *stage) settled() {
 // connected starts a client and answers its connect command.
 func (s *stage) connected(options string) *peer {
 	s.t.Helper()
-	s.js("start("+options+")", nil)
+	s.JS("start("+options+")", nil)
 	p := s.peer()
 	p.welcome()
 	s.next("connected")
@@ -245,7 +246,7 @@ func (p *peer) drop() {
 
 func TestClientInBrowser(t *testing.T) {
 	t.Parallel()
-	b := startChrome(t)
+	b := chrome.Start(t)
 	run, wait := beside(t)
 	defer wait()
 	for name, script := range map[string]func(t *testing.T, s *stage){
@@ -282,7 +283,7 @@ func TestClientInBrowser(t *testing.T) {
 		run(name, func(t *testing.T) {
 			s := newStage(t, b)
 			script(t, s)
-			s.clean(`ERR_|503|WebSocket|of the page`) // nothing was thrown, and no promise left rejected
+			s.Clean(`ERR_|503|WebSocket|of the page`) // nothing was thrown, and no promise left rejected
 		})
 	}
 }
@@ -302,7 +303,7 @@ func beside(t *testing.T) (run func(name string, test func(t *testing.T)), wait 
 }
 
 func clientCommands(t *testing.T, s *stage) {
-	s.js(`start()`, nil)
+	s.JS(`start()`, nil)
 	p := s.peer()
 	require.Equal(t, object{}, p.welcome())
 	require.Equal(t, "c1", s.next("connected")["client"])
@@ -320,7 +321,7 @@ func clientCommands(t *testing.T, s *stage) {
 		{`client.rpc('none').catch((e) => ({ name: e.name, code: e.code, message: e.message, temporary: e.temporary }))`, "rpc", `{"method":"none"}`,
 			`"error":{"code":104,"message":"method not found"}`, `{"name":"RealtimeError","code":104,"message":"method not found","temporary":false}`},
 	} {
-		s.js(`void (window.result = `+c.call+`)`, nil)
+		s.JS(`void (window.result = `+c.call+`)`, nil)
 		id, params := p.command(c.command)
 		require.NotZero(t, id)
 		got, err := json.Marshal(params)
@@ -328,24 +329,24 @@ func clientCommands(t *testing.T, s *stage) {
 		require.JSONEq(t, c.params, string(got), c.call)
 		p.answer(id, c.reply)
 		var result json.RawMessage
-		s.js(`result.then((r) => r ?? null)`, &result)
+		s.JS(`result.then((r) => r ?? null)`, &result)
 		require.JSONEq(t, c.want, string(result), c.call)
 	}
 
-	s.js(`client.send({ seen: 1 })`, nil)
+	s.JS(`client.send({ seen: 1 })`, nil)
 	id, params := p.command("send")
 	require.Zero(t, id, "a message has no id: it has no answer")
 	require.Equal(t, object{"data": object{"seen": 1.0}}, params)
 
-	s.js(`void (window.room = join('room:a'))`, nil)
+	s.JS(`void (window.room = join('room:a'))`, nil)
 	id, params = p.command("subscribe")
 	require.Equal(t, object{"channel": "room:a"}, params)
 	p.answer(id, `"subscribe":{}`)
 	require.Equal(t, object{"recovered": false, "wasRecovering": false}, s.next("room:a subscribed"))
 	var same bool
-	s.js(`client.subscribe('room:a') === room`, &same)
+	s.JS(`client.subscribe('room:a') === room`, &same)
 	require.True(t, same)
-	s.js(`room.unsubscribe()`, nil)
+	s.JS(`room.unsubscribe()`, nil)
 	_, params = p.command("unsubscribe")
 	require.Equal(t, object{"channel": "room:a"}, params)
 	require.Equal(t, object{"code": 0.0, "reason": "unsubscribed"}, s.next("room:a unsubscribed"))
@@ -361,7 +362,7 @@ func (p *peer) position(rest string) object {
 
 func clientRecovers(t *testing.T, s *stage) {
 	p := s.connected(`{}`)
-	s.js(`void join('room:a')`, nil)
+	s.JS(`void join('room:a')`, nil)
 	require.NotContains(t, p.position(`,"offset":4`), "recover", "nothing was seen yet")
 	s.next("room:a subscribed")
 	p.send(`{"push":{"channel":"room:a","pub":{"data":{"n":5},"offset":5,"info":{"user":"u","client":"c9"}}}}`)
@@ -389,7 +390,7 @@ func clientRecovers(t *testing.T, s *stage) {
 
 func clientNotRecovered(t *testing.T, s *stage) {
 	p := s.connected(`{}`)
-	s.js(`void join('room:a', { since: { offset: 3, epoch: 'old' } })`, nil)
+	s.JS(`void join('room:a', { since: { offset: 3, epoch: 'old' } })`, nil)
 	params := p.position(`,"recovered":false,"was_recovering":true,"offset":40`)
 	require.Equal(t, []any{true, 3.0, "old"}, []any{params["recover"], params["offset"], params["epoch"]})
 	require.Equal(t, object{"recovered": false, "wasRecovering": true}, s.next("room:a subscribed"))
@@ -402,7 +403,7 @@ func clientNotRecovered(t *testing.T, s *stage) {
 
 func clientOrder(t *testing.T, s *stage) {
 	p := s.connected(`{}`)
-	s.js(`void join('room:a')`, nil)
+	s.JS(`void join('room:a')`, nil)
 	id, _ := p.command("subscribe")
 	p.send(`{"push":{"channel":"room:a","pub":{"data":"of an earlier subscription","offset":9}}}`,
 		fmt.Sprintf(`{"id":%d,"subscribe":{"recoverable":true,"epoch":"e","offset":1}}`, id),
@@ -417,9 +418,9 @@ func clientOrder(t *testing.T, s *stage) {
 
 func clientBatches(t *testing.T, s *stage) {
 	p := s.connected(`{}`)
-	s.js(`for (let i = 0; i < 3; i++) void client.rpc('m', i)`, nil)
+	s.JS(`for (let i = 0; i < 3; i++) void client.rpc('m', i)`, nil)
 	require.Len(t, p.frame(), 3, "commands of one turn share a frame")
-	s.js(`for (let i = 0; i < 3; i++) void client.rpc('m', 'x'.repeat(10000))`, nil)
+	s.JS(`for (let i = 0; i < 3; i++) void client.rpc('m', 'x'.repeat(10000))`, nil)
 	for range 3 {
 		require.Len(t, p.frame(), 1, "but frames stay small")
 	}
@@ -428,13 +429,13 @@ func clientBatches(t *testing.T, s *stage) {
 func clientTerminal(t *testing.T, s *stage) {
 	for _, code := range []int{3500, 3501, 3504, 3999, 4500, 4501, 4999, 1009} {
 		p := s.connected(`{}`)
-		s.js(`void join('room:a')`, nil)
+		s.JS(`void join('room:a')`, nil)
 		p.position(``)
 		s.next("room:a subscribed")
 		p.close(code, "a reason")
 		require.Equal(t, object{"code": float64(code), "reason": "a reason"}, s.next("closed"))
 		require.Equal(t, object{"code": float64(code), "reason": "a reason"}, s.next("room:a unsubscribed"))
-		s.js(`log.splice(0)`, nil)
+		s.JS(`log.splice(0)`, nil)
 	}
 	s.settled()
 	p := s.connected(`{}`)
@@ -442,21 +443,21 @@ func clientTerminal(t *testing.T, s *stage) {
 	require.Equal(t, object{"code": 4501.0, "reason": "session ended"}, s.next("closed"))
 	s.settled()
 
-	s.js(`start()`, nil)
+	s.JS(`start()`, nil)
 	p = s.peer()
 	id, _ := p.command("connect")
 	p.answer(id, `"error":{"code":101,"message":"unauthorized"}`)
 	require.Equal(t, object{"code": 101.0, "reason": "unauthorized"}, s.next("closed"))
 	s.settled()
 	var again string
-	s.js(`(() => { try { client.connect(); } catch (e) { return e.message; } })()`, &again)
+	s.JS(`(() => { try { client.connect(); } catch (e) { return e.message; } })()`, &again)
 	require.Contains(t, again, "make a new one")
 }
 
 func clientReconnects(t *testing.T, s *stage) {
 	p := s.connected(`{}`)
 	for _, code := range []int{1000, 1001, 1011, 3000, 3004, 3005, 3008, 3012, 3499, 4000, 4499} {
-		s.js(`log.splice(0)`, nil)
+		s.JS(`log.splice(0)`, nil)
 		p.close(code, "for now")
 		detail := s.next("connecting")
 		require.Equal(t, []any{float64(code), "for now"}, []any{detail["code"], detail["reason"]})
@@ -467,9 +468,9 @@ func clientReconnects(t *testing.T, s *stage) {
 }
 
 func clientMoves(t *testing.T, s *stage) {
-	s.js(`void (Math.random = () => 0.5)`, nil)
+	s.JS(`void (Math.random = () => 0.5)`, nil)
 	p := s.connected(`{ minDelay: 10000, maxDelay: 10000, moveWindow: 300 }`)
-	s.js(`log.splice(0)`, nil)
+	s.JS(`log.splice(0)`, nil)
 	p.close(3001, "shutdown")
 	require.Equal(t, 150.0, s.next("connecting")["delay"], "anywhere within the window, not the backoff")
 	s.peer().welcome()
@@ -478,8 +479,8 @@ func clientMoves(t *testing.T, s *stage) {
 
 func clientBacksOff(t *testing.T, s *stage) {
 	s.refuse.Store(6)
-	s.js(`void (Math.random = () => 1)`, nil)
-	s.js(`start({ minDelay: 10, maxDelay: 100 })`, nil)
+	s.JS(`void (Math.random = () => 1)`, nil)
+	s.JS(`start({ minDelay: 10, maxDelay: 100 })`, nil)
 	require.Equal(t, 0.0, s.next("connecting")["delay"])
 	for _, want := range []float64{10, 20, 40, 80, 100, 100} {
 		require.Equal(t, want, s.next("connecting")["delay"])
@@ -489,13 +490,13 @@ func clientBacksOff(t *testing.T, s *stage) {
 	s.next("connected")
 	p.drop() // a server that accepts and drops is spared too
 	require.Equal(t, 100.0, s.next("connecting")["delay"])
-	s.js(`void (Math.random = () => 0.25)`, nil)
+	s.JS(`void (Math.random = () => 0.25)`, nil)
 	s.peer().drop()
 	require.Equal(t, 25.0, s.next("connecting")["delay"], "the whole delay is random")
 }
 
 func clientTimeouts(t *testing.T, s *stage) {
-	s.js(`start({ timeout: 300 })`, nil)
+	s.JS(`start({ timeout: 300 })`, nil)
 	s.next("connecting")
 	p := s.peer()
 	p.command("connect") // not answered
@@ -504,20 +505,20 @@ func clientTimeouts(t *testing.T, s *stage) {
 	p.welcome()
 	s.next("connected")
 	var code int
-	s.js(`client.rpc('slow').catch((e) => e.code)`, &code)
+	s.JS(`client.rpc('slow').catch((e) => e.code)`, &code)
 	require.Equal(t, 3, code)
 	id, _ := p.command("rpc")
 	p.answer(id, `"rpc":{}`) // too late, and harmless
-	s.js(`void join('room:a')`, nil)
+	s.JS(`void join('room:a')`, nil)
 	p.command("subscribe") // not answered: what the server knows is uncertain, so everything begins again
 	require.Equal(t, 3.0, s.next("connecting")["code"])
 	s.peer()
-	s.js(`client.rpc('waits').catch((e) => e.code)`, &code)
+	s.JS(`client.rpc('waits').catch((e) => e.code)`, &code)
 	require.Equal(t, 3, code, "a command that waits for the connection times out as well")
 }
 
 func clientPings(t *testing.T, s *stage) {
-	s.js(`start({ maxPingDelay: 2000 })`, nil)
+	s.JS(`start({ maxPingDelay: 2000 })`, nil)
 	s.next("connecting")
 	p := s.peer()
 	id, _ := p.command("connect")
@@ -533,15 +534,15 @@ func clientPings(t *testing.T, s *stage) {
 	p.answer(id, `"connect":{"client":"c"}`)
 	s.next("connected")
 	p.send(`{}`)
-	s.js(`void client.rpc('m')`, nil)
+	s.JS(`void client.rpc('m')`, nil)
 	p.command("rpc") // no pong before it: none was asked for
 }
 
 func clientTokens(t *testing.T, s *stage) {
-	s.js(`void (window.asked = 0)`, nil)
+	s.JS(`void (window.asked = 0)`, nil)
 	// What the client waits for, whatever a busy machine makes of it.
-	s.js(`void (window.waits = [], window.plain = setTimeout, window.setTimeout = (f, ms, ...args) => (waits.push(ms), plain(f, ms, ...args)))`, nil)
-	s.js(`start({ getToken: async () => 'token' + ++asked })`, nil)
+	s.JS(`void (window.waits = [], window.plain = setTimeout, window.setTimeout = (f, ms, ...args) => (waits.push(ms), plain(f, ms, ...args)))`, nil)
+	s.JS(`start({ getToken: async () => 'token' + ++asked })`, nil)
 	p := s.peer()
 	id, params := p.command("connect")
 	require.Equal(t, "token1", params["token"])
@@ -553,7 +554,7 @@ func clientTokens(t *testing.T, s *stage) {
 	id, params = p.command("refresh")
 	require.Equal(t, "token3", params["token"])
 	var waits []float64
-	s.js(`waits`, &waits)
+	s.JS(`waits`, &waits)
 	require.True(t, slices.ContainsFunc(waits, func(ms float64) bool { return ms > 600 && ms < 1000 }), "before the second is over: %v", waits)
 	p.answer(id, `"error":{"code":100,"message":"internal","temporary":true}`)
 	id, params = p.command("refresh")
@@ -583,22 +584,22 @@ func clientTokens(t *testing.T, s *stage) {
 }
 
 func clientNoToken(t *testing.T, s *stage) {
-	s.js(`void (window.asked = 0)`, nil)
-	s.js(`start({ getToken: async () => { if (++asked === 1) throw new Error('no network'); return null; } })`, nil)
+	s.JS(`void (window.asked = 0)`, nil)
+	s.JS(`start({ getToken: async () => { if (++asked === 1) throw new Error('no network'); return null; } })`, nil)
 	require.Equal(t, "no network", s.next("error")["message"])
 	require.Equal(t, object{"code": 1.0, "reason": "no token: signed out"}, s.next("closed"))
 	s.settled()
 
-	s.js(`start({ timeout: 200, getToken: () => new Promise(() => {}) })`, nil)
+	s.JS(`start({ timeout: 200, getToken: () => new Promise(() => {}) })`, nil)
 	s.next("connecting")
-	s.js(`log.splice(0)`, nil)
+	s.JS(`log.splice(0)`, nil)
 	require.Equal(t, 2.0, s.next("connecting")["code"], "one that never comes is given up")
-	s.js(`client.close()`, nil)
+	s.JS(`client.close()`, nil)
 	s.settled()
 }
 
 func clientTemporary(t *testing.T, s *stage) {
-	s.js(`start()`, nil)
+	s.JS(`start()`, nil)
 	p := s.peer()
 	id, _ := p.command("connect")
 	p.answer(id, `"error":{"code":100,"message":"internal"}`)
@@ -606,14 +607,14 @@ func clientTemporary(t *testing.T, s *stage) {
 	p.welcome()
 	s.next("connected")
 
-	s.js(`void join('room:a')`, nil)
+	s.JS(`void join('room:a')`, nil)
 	id, _ = p.command("subscribe")
 	p.answer(id, `"error":{"code":100,"message":"broker down","temporary":true}`)
 	require.Equal(t, "broker down", s.next("error")["message"])
 	p.position(``)
 	s.next("room:a subscribed")
 
-	s.js(`void join('room:b')`, nil)
+	s.JS(`void join('room:b')`, nil)
 	id, _ = p.command("subscribe")
 	p.answer(id, `"error":{"code":103,"message":"permission denied"}`)
 	require.Equal(t, object{"code": 103.0, "reason": "permission denied"}, s.next("room:b unsubscribed"))
@@ -622,13 +623,13 @@ func clientTemporary(t *testing.T, s *stage) {
 	p.welcome()
 	require.Equal(t, "room:a", p.position(``)["channel"])
 	s.next("room:a subscribed")
-	s.js(`void client.rpc('m')`, nil)
+	s.JS(`void client.rpc('m')`, nil)
 	p.command("rpc") // and nothing of room:b
 }
 
 func clientUnsubscribed(t *testing.T, s *stage) {
 	p := s.connected(`{}`)
-	s.js(`void join('room:a')`, nil)
+	s.JS(`void join('room:a')`, nil)
 	p.position(`,"offset":3`)
 	s.next("room:a subscribed")
 	p.send(`{"push":{"channel":"room:a","unsubscribe":{"code":2500,"reason":"gap"}}}`)
@@ -637,13 +638,13 @@ func clientUnsubscribed(t *testing.T, s *stage) {
 	require.Equal(t, object{"recovered": true, "wasRecovering": true}, s.next("room:a subscribed"))
 	p.send(`{"push":{"channel":"room:a","unsubscribe":{"code":2000,"reason":"removed"}}}`)
 	require.Equal(t, object{"code": 2000.0, "reason": "removed"}, s.next("room:a unsubscribed"))
-	s.js(`void client.rpc('m')`, nil)
+	s.JS(`void client.rpc('m')`, nil)
 	p.command("rpc") // no subscribe before it
 }
 
 func clientPushes(t *testing.T, s *stage) {
 	p := s.connected(`{}`)
-	s.js(`void join('room:a')`, nil)
+	s.JS(`void join('room:a')`, nil)
 	p.position(``)
 	p.send(`{"push":{"channel":"room:a","join":{"info":{"user":"u","client":"c2"}}}}`, `{"push":{"channel":"room:a","leave":{"info":{"user":"u","client":"c2"}}}}`,
 		`{"push":{"channel":"room:z","pub":{"data":"of a channel nobody is in"}}}`, `{"push":{"message":{"data":"hi"}}}`, `{"push":{"channel":"room:a","future":{}}}`)
@@ -651,19 +652,19 @@ func clientPushes(t *testing.T, s *stage) {
 	require.Equal(t, object{"info": object{"user": "u", "client": "c2"}}, s.next("room:a leave"))
 	require.Equal(t, object{"data": "hi"}, s.next("message"))
 	var stray bool
-	s.js(`log.some(([type]) => type === 'publication')`, &stray)
+	s.JS(`log.some(([type]) => type === 'publication')`, &stray)
 	require.False(t, stray)
 
 	// A listener that throws disturbs nobody.
-	s.js(`void client.addEventListener('message', () => { throw new Error('of the page'); })`, nil)
+	s.JS(`void client.addEventListener('message', () => { throw new Error('of the page'); })`, nil)
 	p.send(`{"push":{"message":{"data":"again"}}}`)
 	require.Equal(t, object{"data": "again"}, s.next("message"))
-	s.js(`void client.rpc('m')`, nil)
+	s.JS(`void client.rpc('m')`, nil)
 	p.command("rpc")
 }
 
 func clientWakes(t *testing.T, s *stage) {
-	s.js(`void (Math.random = () => 1)`, nil)
+	s.JS(`void (Math.random = () => 1)`, nil)
 	p := s.connected(`{ minDelay: 60000, maxDelay: 60000 }`)
 	for _, wake := range []string{
 		`dispatchEvent(new Event('online'))`,
@@ -671,26 +672,26 @@ func clientWakes(t *testing.T, s *stage) {
 		`dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))`,
 		`document.dispatchEvent(new Event('resume'))`,
 	} {
-		s.js(`log.splice(0)`, nil)
+		s.JS(`log.splice(0)`, nil)
 		p.drop()
 		require.Equal(t, 60000.0, s.next("connecting")["delay"])
-		s.js(wake, nil)
+		s.JS(wake, nil)
 		p = s.peer()
 		p.welcome()
 		s.next("connected")
 	}
-	s.js(`log.splice(0)`, nil)
-	s.js(`dispatchEvent(new Event('offline'))`, nil)
+	s.JS(`log.splice(0)`, nil)
+	s.JS(`dispatchEvent(new Event('offline'))`, nil)
 	require.Equal(t, 6.0, s.next("connecting")["code"])
-	s.js(`dispatchEvent(new Event('online'))`, nil)
+	s.JS(`dispatchEvent(new Event('online'))`, nil)
 	p = s.peer()
 	p.welcome()
 	s.next("connected")
 
 	// A machine that slept: timers stood still, the last ping is long ago.
-	s.js(`void (Date.now = () => 4e12)`, nil)
-	s.js(`log.splice(0)`, nil)
-	s.js(`document.dispatchEvent(new Event('visibilitychange'))`, nil)
+	s.JS(`void (Date.now = () => 4e12)`, nil)
+	s.JS(`log.splice(0)`, nil)
+	s.JS(`document.dispatchEvent(new Event('visibilitychange'))`, nil)
 	require.Equal(t, 4.0, s.next("connecting")["code"])
 	s.peer().welcome()
 	s.next("connected")
@@ -698,52 +699,52 @@ func clientWakes(t *testing.T, s *stage) {
 
 func clientClose(t *testing.T, s *stage) {
 	p := s.connected(`{ getToken: async () => 't' }`)
-	s.js(`void join('room:a')`, nil)
+	s.JS(`void join('room:a')`, nil)
 	p.position(``)
 	s.next("room:a subscribed")
-	s.js(`void (window.result = client.rpc('m').catch((e) => e.code))`, nil)
+	s.JS(`void (window.result = client.rpc('m').catch((e) => e.code))`, nil)
 	p.command("rpc")
-	s.js(`client.close()`, nil)
+	s.JS(`client.close()`, nil)
 	var code int
-	s.js(`result`, &code)
+	s.JS(`result`, &code)
 	require.Zero(t, code)
 	require.Equal(t, object{"code": 0.0, "reason": "closed"}, s.next("closed"))
 	require.Equal(t, object{"code": 0.0, "reason": "closed"}, s.next("room:a unsubscribed"))
 	_, _, err := p.conn.Read(timeout(t))
 	require.Equal(t, websocket.StatusNoStatusRcvd, websocket.CloseStatus(err))
-	s.js(`client.close()`, nil)
+	s.JS(`client.close()`, nil)
 	s.settled()
 	var refused string
-	s.js(`client.rpc('m').catch((e) => e.message)`, &refused)
+	s.JS(`client.rpc('m').catch((e) => e.message)`, &refused)
 	require.Equal(t, "closed", refused)
 
 	// While it waits to come back, and while it is connecting.
 	p = s.connected(`{ minDelay: 60000, maxDelay: 60000 }`)
-	s.js(`log.splice(0)`, nil)
+	s.JS(`log.splice(0)`, nil)
 	p.drop()
 	s.next("connecting")
-	s.js(`void (window.result = client.ready().catch((e) => e.code))`, nil)
-	s.js(`client.close()`, nil)
-	s.js(`result`, &code)
+	s.JS(`void (window.result = client.ready().catch((e) => e.code))`, nil)
+	s.JS(`client.close()`, nil)
+	s.JS(`result`, &code)
 	require.Zero(t, code)
 	s.settled()
-	s.js(`start()`, nil)
+	s.JS(`start()`, nil)
 	s.peer()
-	s.js(`client.close()`, nil)
+	s.JS(`client.close()`, nil)
 	s.settled()
 }
 
 func clientGarbage(t *testing.T, s *stage) {
 	p := s.connected(`{}`)
 	for _, line := range []string{`not JSON`, `null`, `17`, `{}` + "\n" + `{`, `"text"`} {
-		s.js(`log.splice(0)`, nil)
+		s.JS(`log.splice(0)`, nil)
 		p.send(line)
 		require.Equal(t, 5.0, s.next("connecting")["code"], line)
 		p = s.peer()
 		p.welcome()
 		s.next("connected")
 	}
-	s.js(`log.splice(0)`, nil)
+	s.JS(`log.splice(0)`, nil)
 	require.NoError(t, p.conn.Write(timeout(t), websocket.MessageBinary, []byte{1}))
 	require.Equal(t, 5.0, s.next("connecting")["code"])
 }
@@ -751,7 +752,7 @@ func clientGarbage(t *testing.T, s *stage) {
 // clientServed is in channels of the server's choice: it tells of them, and
 // has what it missed made up for.
 func clientServed(t *testing.T, s *stage) {
-	s.js(`start()`, nil)
+	s.JS(`start()`, nil)
 	p := s.peer()
 	id, params := p.command("connect")
 	require.NotContains(t, params, "subs")
@@ -789,7 +790,7 @@ func clientServed(t *testing.T, s *stage) {
 	p = s.peer()
 	require.Equal(t, object{"late:1": object{"recover": true, "offset": 3.0, "epoch": "x"}}, p.welcome()["subs"])
 	var stray bool
-	s.js(`log.some(([type]) => type === 'publication')`, &stray)
+	s.JS(`log.some(([type]) => type === 'publication')`, &stray)
 	require.False(t, stray)
 }
 
@@ -797,7 +798,7 @@ func clientServed(t *testing.T, s *stage) {
 // page's listeners see none of it, nothing is thrown, and the client comes back.
 func clientHostile(t *testing.T, s *stage) {
 	p := s.connected(`{ maxDelay: 20 }`)
-	s.js(`void join('room:a')`, nil)
+	s.JS(`void join('room:a')`, nil)
 	p.position(`,"offset":1`)
 	s.next("room:a subscribed")
 	back := func(what string) {
@@ -819,46 +820,46 @@ func clientHostile(t *testing.T, s *stage) {
 		`{"push":{"disconnect":true}}`, `{"push":{"disconnect":{"code":"4501"}}}`, `{"push":{"message":"text"}}`,
 		`{"push":{"channel":"x","subscribe":{"publications":7}}}`, `{"push":{"refresh":{"expires":true,"ttl":"soon"}}}`,
 	} {
-		s.js(`log.splice(0)`, nil)
+		s.JS(`log.splice(0)`, nil)
 		p.send(line)
 		back(line)
 	}
 	for _, reply := range []string{`"error":7`, `"error":{}`, `"error":{"code":"x"}`, `"error":null`, `"rpc":5`, `"rpc":[1]`} {
-		s.js(`log.splice(0)`, nil)
-		s.js(`void (window.result = client.rpc('m').catch((e) => e.code))`, nil)
+		s.JS(`log.splice(0)`, nil)
+		s.JS(`void (window.result = client.rpc('m').catch((e) => e.code))`, nil)
 		id, _ := p.command("rpc")
 		p.answer(id, reply)
 		back(reply)
 		var code int
-		s.js(`result`, &code)
+		s.JS(`result`, &code)
 		require.Equal(t, 5, code, reply)
 	}
 	for call, reply := range map[string]string{
 		`client.presence('room:a')`: `"presence":{"presence":7}`, `client.presence('room:b')`: `"presence":{"presence":{"c":5}}`,
 		`client.history('room:a')`: `"history":{"publications":{"length":1}}`, `client.presenceStats('room:a')`: `"presence_stats":{"num_clients":"many"}`,
 	} {
-		s.js(`void (window.result = `+call+`.catch((e) => e.code))`, nil)
+		s.JS(`void (window.result = `+call+`.catch((e) => e.code))`, nil)
 		name, _, _ := strings.Cut(strings.TrimPrefix(reply, `"`), `"`)
 		id, _ := p.command(name)
 		p.answer(id, reply)
 		var code int
-		s.js(`result`, &code)
+		s.JS(`result`, &code)
 		require.Equal(t, 5, code, reply)
 	}
 
 	// Answers to questions that were never asked, keys of every kind, a publication of everything.
-	s.js(`log.splice(0)`, nil)
+	s.JS(`log.splice(0)`, nil)
 	p.send(`{"id":999,"rpc":{}}`, `{"id":"x","error":{"code":1}}`, `{"id":-1}`, `{"id":null}`, `{"id":{},"connect":{}}`, `{"__proto__":{"push":{"message":{"data":1}}},"id":9}`, ``,
 		`{"push":{"channel":"room:a","pub":{"data":{"__proto__":{"polluted":1},"constructor":null},"offset":2,"channel":"room:b","info":{"user":"<b>","client":"c"}}}}`)
 	require.NotContains(t, s.next("room:a publication"), "channel")
 	var polluted bool
-	s.js(`'polluted' in {}`, &polluted)
+	s.JS(`'polluted' in {}`, &polluted)
 	require.False(t, polluted)
 
 	// A connect reply of nonsense; a subscribe reply of nonsense.
 	for _, reply := range []string{`7`, `[]`, `{"client":7}`, `{"client":"c","ping":"x"}`, `{"client":"c","ping":-1}`, `{"client":"c","subs":[1]}`, `{"client":"c","subs":{"x":null}}`,
 		`{"client":"c","expires":true}`, `{"client":"c","expires":true,"ttl":1e400}`} {
-		s.js(`log.splice(0)`, nil)
+		s.JS(`log.splice(0)`, nil)
 		p.drop()
 		p = s.peer()
 		id, _ := p.command("connect")
@@ -872,11 +873,11 @@ func clientHostile(t *testing.T, s *stage) {
 		require.Equal(t, 5.0, s.next("connecting")["code"], reply)
 		p = s.peer()
 	}
-	s.js(`log.splice(0)`, nil)
+	s.JS(`log.splice(0)`, nil)
 	p.welcome()
 	s.next("connected")
 	for _, reply := range []string{`7`, `{"publications":7}`, `{"publications":[7]}`, `{"recoverable":true,"offset":"x"}`, `{"recoverable":true,"epoch":{}}`} {
-		s.js(`log.splice(0)`, nil)
+		s.JS(`log.splice(0)`, nil)
 		id, _ := p.command("subscribe")
 		p.answer(id, `"subscribe":`+reply)
 		require.Equal(t, 5.0, s.next("connecting")["code"], reply)
@@ -886,7 +887,7 @@ func clientHostile(t *testing.T, s *stage) {
 	}
 	p.position(``)
 	s.next("room:a subscribed")
-	s.js(`client.close()`, nil)
+	s.JS(`client.close()`, nil)
 	s.settled()
 }
 
@@ -895,22 +896,22 @@ func clientListeners(t *testing.T, s *stage) {
 	closes := func(event string, begin func() *peer, cause func(p *peer)) {
 		t.Helper()
 		p := begin()
-		s.js(`void client.on('`+event+`', () => client.close())`, nil)
+		s.JS(`void client.on('`+event+`', () => client.close())`, nil)
 		cause(p)
 		require.Equal(t, object{"code": 0.0, "reason": "closed"}, s.next("closed"), event)
 		s.settled()
-		s.js(`log.splice(0)`, nil)
+		s.JS(`log.splice(0)`, nil)
 	}
 	stands := func() *peer { return s.connected(`{}`) }
 	closes("connecting", stands, func(p *peer) { p.drop() })
 	closes("message", stands, func(p *peer) { p.send(`{"push":{"message":{"data":1}}}`, `not JSON`) })
 	closes("error", func() *peer {
-		s.js(`start({ getToken: () => new Promise((_, reject) => { window.fail = () => reject(new Error('no network')); }) })`, nil)
+		s.JS(`start({ getToken: () => new Promise((_, reject) => { window.fail = () => reject(new Error('no network')); }) })`, nil)
 		return nil
-	}, func(*peer) { s.js(`fail()`, nil) })
+	}, func(*peer) { s.JS(`fail()`, nil) })
 	closes("error", func() *peer {
-		s.js(`void (window.asked = 0)`, nil)
-		s.js(`start({ getToken: async () => { if (asked++) throw new Error('no network'); return 't'; } })`, nil)
+		s.JS(`void (window.asked = 0)`, nil)
+		s.JS(`start({ getToken: async () => { if (asked++) throw new Error('no network'); return 't'; } })`, nil)
 		p := s.peer()
 		id, _ := p.command("connect")
 		p.answer(id, `"connect":{"client":"c","expires":true,"ttl":1}`)
@@ -918,10 +919,10 @@ func clientListeners(t *testing.T, s *stage) {
 		return p
 	}, func(*peer) {})
 	closes("error", func() *peer {
-		s.js(`start({ WebSocket: class { constructor() { throw new Error('blocked'); } } })`, nil)
+		s.JS(`start({ WebSocket: class { constructor() { throw new Error('blocked'); } } })`, nil)
 		return nil
 	}, func(*peer) {})
-	closes("subscribed", func() *peer { s.js(`start()`, nil); return s.peer() }, func(p *peer) {
+	closes("subscribed", func() *peer { s.JS(`start()`, nil); return s.peer() }, func(p *peer) {
 		id, _ := p.command("connect")
 		p.answer(id, `"connect":{"client":"c","subs":{"a":{"publications":[{"data":1}]},"b":{}}}`)
 	})
@@ -930,32 +931,32 @@ func clientListeners(t *testing.T, s *stage) {
 // clientOneToken asks once, also when the connection falls while a refresh
 // waits for its token: a refresh token behind it is good for one use.
 func clientOneToken(t *testing.T, s *stage) {
-	s.js(`void (window.gives = [])`, nil)
-	s.js(`start({ getToken: () => new Promise((resolve) => gives.push(resolve)) })`, nil)
-	s.until(patience, `gives.length === 1`)
-	s.js(`gives[0]('t1')`, nil)
+	s.JS(`void (window.gives = [])`, nil)
+	s.JS(`start({ getToken: () => new Promise((resolve) => gives.push(resolve)) })`, nil)
+	s.Until(patience, `gives.length === 1`)
+	s.JS(`gives[0]('t1')`, nil)
 	p := s.peer()
 	id, _ := p.command("connect")
 	p.answer(id, `"connect":{"client":"c","expires":true,"ttl":1}`)
-	s.until(patience, `gives.length === 2`) // the refresh
-	s.js(`log.splice(0)`, nil)
+	s.Until(patience, `gives.length === 2`) // the refresh
+	s.JS(`log.splice(0)`, nil)
 	p.close(3005, "token expired")
 	require.Equal(t, 3005.0, s.next("connecting")["code"])
 	time.Sleep(300 * time.Millisecond) // past its delay of 20 ms
-	s.js(`gives[1]('t2')`, nil)
+	s.JS(`gives[1]('t2')`, nil)
 	p = s.peer()
 	require.Equal(t, "t2", p.welcome()["token"])
 	var asked int
-	s.js(`gives.length`, &asked)
+	s.JS(`gives.length`, &asked)
 	require.Equal(t, 2, asked)
-	s.js(`client.close()`, nil)
+	s.JS(`client.close()`, nil)
 	s.settled()
 }
 
 // clientHangingToken is given no token, late tokens, and things that are none.
 func clientHangingToken(t *testing.T, s *stage) {
-	s.js(`void (window.asked = 0, window.aborted = 0)`, nil)
-	s.js(`start({ timeout: 1500, getToken: ({ signal }) => {
+	s.JS(`void (window.asked = 0, window.aborted = 0)`, nil)
+	s.JS(`start({ timeout: 1500, getToken: ({ signal }) => {
 		signal.addEventListener('abort', () => aborted++);
 		return ++asked === 1 ? new Promise(() => {}) : asked === 2 ? { token: 'x' } : 't' + asked;
 	} })`, nil)
@@ -965,48 +966,48 @@ func clientHangingToken(t *testing.T, s *stage) {
 	id, params := p.command("connect")
 	require.Equal(t, "t3", params["token"])
 	var aborted int
-	s.js(`aborted`, &aborted)
+	s.JS(`aborted`, &aborted)
 	require.GreaterOrEqual(t, aborted, 1, "what hangs is told that nobody waits")
 
 	// A refresh that hangs is given up and begun again, and the connection stays.
-	s.js(`void (asked = 0)`, nil)
+	s.JS(`void (asked = 0)`, nil)
 	p.answer(id, `"connect":{"client":"c","expires":true,"ttl":1}`)
 	s.next("connected")
-	s.js(`log.splice(0)`, nil)
+	s.JS(`log.splice(0)`, nil)
 	require.Equal(t, 2.0, s.next("error")["code"])
 	_, params = p.command("refresh")
 	require.Equal(t, "t3", params["token"])
 	var fell bool
-	s.js(`log.some(([type]) => type === 'connecting')`, &fell)
+	s.JS(`log.some(([type]) => type === 'connecting')`, &fell)
 	require.False(t, fell)
 
 	// close() does not wait for it.
-	s.js(`void (asked = 0)`, nil)
+	s.JS(`void (asked = 0)`, nil)
 	p.close(3005, "token expired")
-	s.until(patience, `asked === 1`)
-	s.js(`client.close()`, nil)
+	s.Until(patience, `asked === 1`)
+	s.JS(`client.close()`, nil)
 	s.settled()
 }
 
 // clientStaleToken fetches a token afresh after a night, whether the connection
 // had told of its end or the token had never been used.
 func clientStaleToken(t *testing.T, s *stage) {
-	s.js(`void (window.asked = 0, window.later = 0, window.now = Date.now, Date.now = () => now() + later)`, nil)
+	s.JS(`void (window.asked = 0, window.later = 0, window.now = Date.now, Date.now = () => now() + later)`, nil)
 	s.refuse.Store(1)
-	s.js(`void (window.random = Math.random, Math.random = () => 1)`, nil)
-	s.js(`start({ minDelay: 2000, maxDelay: 2000, getToken: async () => 't' + ++asked })`, nil)
+	s.JS(`void (window.random = Math.random, Math.random = () => 1)`, nil)
+	s.JS(`start({ minDelay: 2000, maxDelay: 2000, getToken: async () => 't' + ++asked })`, nil)
 	s.next("connecting")
 	s.next("connecting") // refused: t1 was not used
-	s.js(`void (later = 3600e3, Math.random = () => 0.01)`, nil)
+	s.JS(`void (later = 3600e3, Math.random = () => 0.01)`, nil)
 	p := s.peer()
 	id, params := p.command("connect")
 	require.Equal(t, "t2", params["token"])
 	p.answer(id, `"connect":{"client":"c","expires":true,"ttl":600,"ping":25}`)
 	s.next("connected")
-	s.js(`log.splice(0)`, nil)
+	s.JS(`log.splice(0)`, nil)
 
-	s.js(`void (later = 8 * 3600e3)`, nil) // the lid was closed: timers and sockets stood still
-	s.js(`document.dispatchEvent(new Event('visibilitychange'))`, nil)
+	s.JS(`void (later = 8 * 3600e3)`, nil) // the lid was closed: timers and sockets stood still
+	s.JS(`document.dispatchEvent(new Event('visibilitychange'))`, nil)
 	woken := time.Now()
 	require.Equal(t, 4.0, s.next("connecting")["code"])
 	require.Less(t, time.Since(woken), 20*time.Second, "the silence is seen at once, not when a ping is missed")
@@ -1024,7 +1025,7 @@ func clientStaleToken(t *testing.T, s *stage) {
 // clientChecks wakes on a connection that looks alive: the server is asked, and
 // silence ends it long before a ping would be missed.
 func clientChecks(t *testing.T, s *stage) {
-	wake := func() { s.js(`document.dispatchEvent(new Event('visibilitychange'))`, nil) }
+	wake := func() { s.JS(`document.dispatchEvent(new Event('visibilitychange'))`, nil) }
 	p := s.connected(`{ timeout: 3000 }`)
 	wake() // heard a moment ago
 	time.Sleep(1200 * time.Millisecond)
@@ -1034,14 +1035,14 @@ func clientChecks(t *testing.T, s *stage) {
 	require.Equal(t, object{"method": ""}, params)
 	p.answer(id, `"error":{"code":104,"message":"method not found"}`)
 	time.Sleep(1200 * time.Millisecond)
-	s.js(`log.splice(0)`, nil)
+	s.JS(`log.splice(0)`, nil)
 	wake()
 	_, _ = p.command("rpc") // not answered
 	p.send(`{}`)            // but not silent
 	require.Equal(t, []object{{}}, p.frame())
 	time.Sleep(2 * time.Second)
 	var fell bool
-	s.js(`log.length > 0`, &fell)
+	s.JS(`log.length > 0`, &fell)
 	require.False(t, fell)
 	wake()
 	_, _ = p.command("rpc")
@@ -1054,31 +1055,31 @@ func clientChecks(t *testing.T, s *stage) {
 // network comes and goes.
 func clientFloods(t *testing.T, s *stage) {
 	s.refuse.Store(1 << 20)
-	s.js(`void (window.Counted = class extends WebSocket { constructor(url) { super(url); made++; } })`, nil)
+	s.JS(`void (window.Counted = class extends WebSocket { constructor(url) { super(url); made++; } })`, nil)
 	attempts := func(during time.Duration) (n int) {
-		s.js(`void (window.made = 0)`, nil)
+		s.JS(`void (window.made = 0)`, nil)
 		time.Sleep(during)
-		s.js(`made`, &n)
+		s.JS(`made`, &n)
 		return n
 	}
-	s.js(`start({ minDelay: 100, maxDelay: 1000, WebSocket: Counted })`, nil)
+	s.JS(`start({ minDelay: 100, maxDelay: 1000, WebSocket: Counted })`, nil)
 	made := attempts(2 * time.Second)
 	t.Logf("%d attempts in 2 s", made)
 	// Delays are 50, 100, 200, 400, 500, 500… ms on average: 7 attempts. Without doubling they would be 40.
 	require.Greater(t, made, 0)
 	require.Less(t, made, 20)
 
-	s.js(`void (window.flap = setInterval(() => { dispatchEvent(new Event('offline')); document.dispatchEvent(new Event('visibilitychange')); dispatchEvent(new Event('online')); }, 30))`, nil)
+	s.JS(`void (window.flap = setInterval(() => { dispatchEvent(new Event('offline')); document.dispatchEvent(new Event('visibilitychange')); dispatchEvent(new Event('online')); }, 30))`, nil)
 	made = attempts(2 * time.Second)
 	t.Logf("%d attempts in 2 s of a network that comes and goes every 30 ms", made)
 	require.Greater(t, made, 0)
 	require.Less(t, made, 20)
-	s.js(`clearInterval(flap)`, nil)
+	s.JS(`clearInterval(flap)`, nil)
 
 	// Servers that take a connection and put it out again are spared too, whatever they say.
-	s.js(`client.close()`, nil)
+	s.JS(`client.close()`, nil)
 	s.refuse.Store(0)
-	s.js(`start({ minDelay: 100, maxDelay: 1000, moveWindow: 0 })`, nil)
+	s.JS(`start({ minDelay: 100, maxDelay: 1000, moveWindow: 0 })`, nil)
 	before := s.came.Load()
 	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); {
 		select {
@@ -1091,11 +1092,11 @@ func clientFloods(t *testing.T, s *stage) {
 	moves := s.came.Load() - before
 	t.Logf("%d moves in 2 s", moves)
 	require.Less(t, moves, int32(20))
-	s.js(`client.close()`, nil)
+	s.JS(`client.close()`, nil)
 
 	// So are channels that are entered and left at once.
 	p := s.connected(`{ minDelay: 100, maxDelay: 1000 }`)
-	s.js(`void join('room:a')`, nil)
+	s.JS(`void join('room:a')`, nil)
 	entries := 0
 	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); entries++ {
 		p.position(``)
@@ -1103,16 +1104,16 @@ func clientFloods(t *testing.T, s *stage) {
 	}
 	t.Logf("%d entries in 2 s", entries)
 	require.Less(t, entries, 20)
-	s.js(`client.close()`, nil)
+	s.JS(`client.close()`, nil)
 }
 
 // clientPutAway leaves the page and comes back to it as it was.
 func clientPutAway(t *testing.T, s *stage) {
-	s.js(`void (window.asked = 0, window.mark = Math.random(), addEventListener('pageshow', ({ persisted }) => { window.persisted = persisted; }))`, nil)
+	s.JS(`void (window.asked = 0, window.mark = Math.random(), addEventListener('pageshow', ({ persisted }) => { window.persisted = persisted; }))`, nil)
 	away := func(p *peer) {
 		t.Helper()
-		s.js("void (location.href = '/elsewhere')", nil)
-		s.until(patience, `location.pathname === '/elsewhere' && document.title === 'elsewhere'`)
+		s.JS("void (location.href = '/elsewhere')", nil)
+		s.Until(patience, `location.pathname === '/elsewhere' && document.title === 'elsewhere'`)
 		if p != nil {
 			_, _, err := p.conn.Read(timeout(t))
 			require.Error(t, err, "the socket is closed")
@@ -1120,11 +1121,11 @@ func clientPutAway(t *testing.T, s *stage) {
 	}
 	back := func() {
 		t.Helper()
-		s.js(`history.back()`, nil)
-		s.until(patience, `location.pathname === '/' && window.persisted === true`)
+		s.JS(`history.back()`, nil)
+		s.Until(patience, `location.pathname === '/' && window.persisted === true`)
 	}
 	p := s.connected(`{ getToken: async () => 't' + ++asked }`)
-	s.js(`log.splice(0)`, nil)
+	s.JS(`log.splice(0)`, nil)
 	away(p)
 	s.quiet()
 	back()
@@ -1140,7 +1141,7 @@ func clientPutAway(t *testing.T, s *stage) {
 	p = s.peer()
 	_, params = p.command("connect")
 	require.Equal(t, "t2", params["token"], "it does not, and is not tried")
-	s.js(`client.close()`, nil)
+	s.JS(`client.close()`, nil)
 
 	// What has ended stays so.
 	p = s.connected(`{}`)
@@ -1155,22 +1156,22 @@ func clientPutAway(t *testing.T, s *stage) {
 func clientOptions(t *testing.T, s *stage) {
 	for _, options := range []string{`{ timeout: 0 }`, `{ timeout: NaN }`, `{ minDelay: 0 }`, `{ maxDelay: -1 }`, `{ maxPingDelay: '1' }`, `{ timeout: 1e12 }`, `{ moveWindow: -1 }`, `{ getToken: 'abc' }`} {
 		var name string
-		s.js(`(() => { try { new Client('/ws', `+options+`); return ''; } catch (e) { return e.name; } })()`, &name)
+		s.JS(`(() => { try { new Client('/ws', `+options+`); return ''; } catch (e) { return e.name; } })()`, &name)
 		require.Equal(t, "TypeError", name, options)
 	}
 	for _, url := range []string{`'mailto:x'`, `'ftp://x'`} {
 		var name string
-		s.js(`(() => { try { new Client(`+url+`); return ''; } catch (e) { return e.name; } })()`, &name)
+		s.JS(`(() => { try { new Client(`+url+`); return ''; } catch (e) { return e.name; } })()`, &name)
 		require.Equal(t, "TypeError", name, url)
 	}
 	// Left open is not zero, and a fragment is none of the server's business.
-	s.js(`void (window.client = follow(new Client('/ws#top', { timeout: undefined, minDelay: undefined }), '', ['connected']), client.connect())`, nil)
+	s.JS(`void (window.client = follow(new Client('/ws#top', { timeout: undefined, minDelay: undefined }), '', ['connected']), client.connect())`, nil)
 	s.peer().welcome()
 	s.next("connected")
 	var name string
-	s.js(`client.rpc('m', 1n).catch((e) => e.name)`, &name)
+	s.JS(`client.rpc('m', 1n).catch((e) => e.name)`, &name)
 	require.Equal(t, "TypeError", name, "what isn't JSON")
-	s.js(`client.close()`, nil)
+	s.JS(`client.close()`, nil)
 	s.settled()
 }
 

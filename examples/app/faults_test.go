@@ -23,6 +23,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 
+	"github.com/gatewire/gatewire/examples/internal/chrome"
 	"github.com/gatewire/gatewire/internal/proxy"
 	"github.com/gatewire/gatewire/jwt"
 	"github.com/gatewire/gatewire/realtime"
@@ -122,7 +123,7 @@ window.start = (options) => {
 window.ready = true;
 `
 
-func newFaulty(t *testing.T, b *chrome, ttl time.Duration, o *realtime.Options) *faulty {
+func newFaulty(t *testing.T, b *chrome.Chrome, ttl time.Duration, o *realtime.Options) *faulty {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	p, err := proxy.New(l.Addr().String(), nil)
@@ -146,16 +147,16 @@ func newFaulty(t *testing.T, b *chrome, ttl time.Duration, o *realtime.Options) 
 	server.Listener = l
 	server.Start()
 	t.Cleanup(server.CloseClientConnections)
-	f := &faulty{window: b.open(t, origin), hub: h, proxy: p}
-	f.until(patience, "window.ready")
+	f := &faulty{window: open(t, b, origin), hub: h, proxy: p}
+	f.Until(patience, "window.ready")
 	return f
 }
 
 // begin starts the page's client and waits until it is in its room.
 func (f *faulty) begin(options string) {
 	f.t.Helper()
-	f.js("start("+options+")", nil)
-	f.until(patience, "window.subscribed")
+	f.JS("start("+options+")", nil)
+	f.Until(patience, "window.subscribed")
 }
 
 // whole requires that the page gets 1 to n of both channels: in order, each once,
@@ -163,9 +164,9 @@ func (f *faulty) begin(options string) {
 func (f *faulty) whole(n int) {
 	f.t.Helper()
 	for _, list := range []string{"got", "own"} {
-		f.until(patience, fmt.Sprintf("%s.at(-1) >= %d", list, n))
+		f.Until(patience, fmt.Sprintf("%s.at(-1) >= %d", list, n))
 		var got []int
-		f.js(list, &got)
+		f.JS(list, &got)
 		want := make([]int, n)
 		for i := range want {
 			want[i] = i + 1
@@ -173,7 +174,7 @@ func (f *faulty) whole(n int) {
 		require.Equal(f.t, want, got, list)
 	}
 	var lost bool
-	f.js("log.includes('lost') || log.includes('own lost')", &lost)
+	f.JS("log.includes('lost') || log.includes('own lost')", &lost)
 	require.False(f.t, lost)
 }
 
@@ -188,13 +189,13 @@ const broken = `ERR_|WebSocket|request failed`
 
 func TestClientOverFaultyNetwork(t *testing.T) {
 	t.Parallel()
-	b := startChrome(t)
+	b := chrome.Start(t)
 	run, wait := beside(t)
 	defer wait()
 	run("cut off in the middle of messages", func(t *testing.T) {
 		f := newFaulty(t, b, 10*time.Minute, &realtime.Options{})
 		f.begin(`{}`)
-		f.js(`void (window.chatter = setInterval(() => client.rpc('echo', 'x'.repeat(2000)).catch(() => {}), 5))`, nil)
+		f.JS(`void (window.chatter = setInterval(() => client.rpc('echo', 'x'.repeat(2000)).catch(() => {}), 5))`, nil)
 		f.proxy.Cut(40)
 		n := 0
 		for begin := time.Now(); time.Since(begin) < 3*time.Second || f.proxy.Cuts() <= 3 && time.Since(begin) < patience; time.Sleep(3 * time.Millisecond) {
@@ -202,11 +203,11 @@ func TestClientOverFaultyNetwork(t *testing.T) {
 			f.say(n)
 		}
 		f.proxy.Cut(0)
-		f.js(`clearInterval(chatter)`, nil)
+		f.JS(`clearInterval(chatter)`, nil)
 		f.whole(n)
 		t.Logf("%d messages on each of two channels, %d connections cut", n, f.proxy.Cuts())
 		require.Greater(t, f.proxy.Cuts(), 3)
-		f.clean(broken)
+		f.Clean(broken)
 	})
 	run("answers that come too late", func(t *testing.T) {
 		f := newFaulty(t, b, 10*time.Minute, &realtime.Options{})
@@ -215,16 +216,16 @@ func TestClientOverFaultyNetwork(t *testing.T) {
 		f.whole(1)
 		f.proxy.Delay(800 * time.Millisecond)
 		var code int
-		f.js(`client.rpc('echo', 1).catch((e) => e.code)`, &code)
+		f.JS(`client.rpc('echo', 1).catch((e) => e.code)`, &code)
 		require.Equal(t, 3, code)
-		f.js(`void (log.length = 0)`, nil)
-		f.js(`void dispatchEvent(new Event('offline'))`, nil) // another connection, over the slow network
-		f.until(patience, `log.filter((l) => l === 'connecting 3' || l === 'connecting 2').length >= 2`)
+		f.JS(`void (log.length = 0)`, nil)
+		f.JS(`void dispatchEvent(new Event('offline'))`, nil) // another connection, over the slow network
+		f.Until(patience, `log.filter((l) => l === 'connecting 3' || l === 'connecting 2').length >= 2`)
 		f.say(2)
 		f.proxy.Delay(0)
 		f.say(3)
 		f.whole(3)
-		f.clean(broken)
+		f.Clean(broken)
 	})
 	run("a network that forgets", func(t *testing.T) {
 		f := newFaulty(t, b, 10*time.Minute, &realtime.Options{PingInterval: time.Second})
@@ -233,12 +234,12 @@ func TestClientOverFaultyNetwork(t *testing.T) {
 		f.whole(1)
 		f.proxy.Vanish(true)
 		f.say(2)
-		f.until(patience, `log.includes('connecting 4')`)
-		f.until(patience, `log.includes('connecting 3')`) // nor does a new connection get through
+		f.Until(patience, `log.includes('connecting 4')`)
+		f.Until(patience, `log.includes('connecting 3')`) // nor does a new connection get through
 		f.say(3)
 		f.proxy.Vanish(false)
 		f.whole(3)
-		f.clean(broken)
+		f.Clean(broken)
 	})
 	run("offline and online", func(t *testing.T) {
 		f := newFaulty(t, b, 10*time.Minute, &realtime.Options{})
@@ -246,39 +247,39 @@ func TestClientOverFaultyNetwork(t *testing.T) {
 		f.say(1)
 		f.whole(1)
 		offline := func(on bool) {
-			_, err := chromedp.Call(f.ctx, network.OverrideNetworkState, network.OverrideNetworkStateParams{Offline: on, DownloadThroughput: -1, UploadThroughput: -1})
+			_, err := chromedp.Call(f.Context(), network.OverrideNetworkState, network.OverrideNetworkStateParams{Offline: on, DownloadThroughput: -1, UploadThroughput: -1})
 			require.NoError(t, err)
 		}
 		offline(true)
-		f.until(patience, `log.includes('connecting 6')`)
+		f.Until(patience, `log.includes('connecting 6')`)
 		f.say(2)
-		f.js(`void (Math.random = () => 1, log.length = 0)`, nil)
+		f.JS(`void (Math.random = () => 1, log.length = 0)`, nil)
 		offline(false)
-		took := f.until(patience, `window.subscribed`)
+		took := f.Until(patience, `window.subscribed`)
 		t.Logf("back after %v", took)
 		require.Less(t, took, 10*time.Second)
 		f.whole(2)
-		f.clean(broken)
+		f.Clean(broken)
 	})
 	run("a page that is looked at again", func(t *testing.T) {
 		f := newFaulty(t, b, 10*time.Minute, &realtime.Options{})
 		f.begin(`{ timeout: 2000 }`)
 		f.say(1)
 		f.whole(1)
-		_, err := chromedp.Call(f.ctx, target.CreateTarget, target.CreateTargetParams{URL: "about:blank", BrowserContextID: chromedp.FromContext(f.ctx).BrowserContextID})
+		_, err := chromedp.Call(f.Context(), target.CreateTarget, target.CreateTargetParams{URL: "about:blank", BrowserContextID: chromedp.FromContext(f.Context()).BrowserContextID})
 		require.NoError(t, err) // another tab, in front of the page
-		f.until(patience, `document.visibilityState === 'hidden'`)
+		f.Until(patience, `document.visibilityState === 'hidden'`)
 		f.proxy.Vanish(true) // the network changes meanwhile: the socket looks open
 		f.say(2)
 		time.Sleep(1100 * time.Millisecond)
 		f.proxy.Vanish(false)
-		_, err = chromedp.Call(f.ctx, front.BringToFront, cdp.Empty{})
+		_, err = chromedp.Call(f.Context(), front.BringToFront, cdp.Empty{})
 		require.NoError(t, err)
-		took := f.until(patience, `document.visibilityState === 'visible' && got.at(-1) === 2`)
+		took := f.Until(patience, `document.visibilityState === 'visible' && got.at(-1) === 2`)
 		t.Logf("whole again after %v; a ping would have been missed after 35 s", took)
 		require.Less(t, took, 20*time.Second)
 		f.whole(2)
-		f.clean(broken)
+		f.Clean(broken)
 	})
 	run("everything at once", func(t *testing.T) {
 		f := newFaulty(t, b, 5*time.Second, &realtime.Options{PingInterval: time.Second, PongTimeout: 2 * time.Second})
@@ -302,7 +303,7 @@ func TestClientOverFaultyNetwork(t *testing.T) {
 				n.Add(1)
 			}
 		}()
-		f.js(`void (window.chatter = setInterval(() => client.rpc('echo', 'x'.repeat(500)).catch(() => {}), 10))`, nil)
+		f.JS(`void (window.chatter = setInterval(() => client.rpc('echo', 'x'.repeat(500)).catch(() => {}), 10))`, nil)
 		seed := uint64(time.Now().UnixNano())
 		random := rand.New(rand.NewPCG(seed, 1))
 		fired := map[string]int{}
@@ -324,7 +325,7 @@ func TestClientOverFaultyNetwork(t *testing.T) {
 				f.proxy.Delay(0)
 				fired[what]++
 			default:
-				f.js(map[string]string{
+				f.JS(map[string]string{
 					"offline": `for (const name of ['offline', 'online']) dispatchEvent(new Event(name))`,
 					"away":    `for (const name of ['pagehide', 'pageshow']) dispatchEvent(new PageTransitionEvent(name, { persisted: true }))`,
 					"look":    `void document.dispatchEvent(new Event('visibilitychange'))`,
@@ -334,14 +335,14 @@ func TestClientOverFaultyNetwork(t *testing.T) {
 		}
 		close(stop)
 		<-said
-		f.js(`clearInterval(chatter)`, nil)
+		f.JS(`clearInterval(chatter)`, nil)
 		calm := time.Now()
 		f.whole(int(n.Load()))
 		t.Logf("whole %v after the last fault", time.Since(calm))
 		var connections int
-		f.js(`log.filter((l) => l.startsWith('connected')).length`, &connections)
+		f.JS(`log.filter((l) => l.startsWith('connected')).length`, &connections)
 		t.Logf("%d messages on each of two channels over %d connections, %v, seed %d", n.Load(), connections, fired, seed)
-		f.clean(broken)
+		f.Clean(broken)
 	})
 	run("a page that was frozen", func(t *testing.T) {
 		f := newFaulty(t, b, 4*time.Second, &realtime.Options{PingInterval: time.Second, PongTimeout: time.Second})
@@ -349,7 +350,7 @@ func TestClientOverFaultyNetwork(t *testing.T) {
 		f.say(1)
 		f.whole(1)
 		lifecycle := func(state front.SetWebLifecycleStateState) {
-			_, err := chromedp.Call(f.ctx, front.SetWebLifecycleState, front.SetWebLifecycleStateParams{State: state})
+			_, err := chromedp.Call(f.Context(), front.SetWebLifecycleState, front.SetWebLifecycleStateParams{State: state})
 			require.NoError(t, err)
 		}
 		lifecycle(front.SetWebLifecycleStateStateFrozen)
@@ -359,10 +360,10 @@ func TestClientOverFaultyNetwork(t *testing.T) {
 		lifecycle(front.SetWebLifecycleStateStateActive)
 		f.whole(2)
 		var log []string
-		f.js(`log`, &log)
+		f.JS(`log`, &log)
 		t.Log(log)
 		require.Contains(t, log, "recovered", "the hub had put it out")
-		f.clean(broken)
+		f.Clean(broken)
 	})
 	run("tokens of seconds", func(t *testing.T) {
 		f := newFaulty(t, b, 4*time.Second, &realtime.Options{})
@@ -371,12 +372,12 @@ func TestClientOverFaultyNetwork(t *testing.T) {
 		f.say(1)
 		f.whole(1)
 		var log []string
-		f.js(`log`, &log)
+		f.JS(`log`, &log)
 		log = slices.DeleteFunc(log, func(l string) bool { return strings.HasPrefix(l, "error") }) // a refresh may be late on a busy machine
 		require.Equal(t, []string{"connecting 0", "connected "}, log, "the socket stays")
 		require.EqualValues(t, 1, f.hub.handshakes.Load())
 		var tokens int
-		f.js(`tokens`, &tokens)
+		f.JS(`tokens`, &tokens)
 		require.GreaterOrEqual(t, tokens, 3)
 		require.LessOrEqual(t, tokens, 10)
 
@@ -384,10 +385,10 @@ func TestClientOverFaultyNetwork(t *testing.T) {
 		ended, err := f.hub.sessions.Revoke(t.Context(), "ada", f.hub.id, session.ReasonRevoked)
 		require.NoError(t, err)
 		require.True(t, ended)
-		f.until(patience, `log.at(-1) === 'closed 4501'`)
+		f.Until(patience, `log.at(-1) === 'closed 4501'`)
 		time.Sleep(time.Second)
 		require.EqualValues(t, 1, f.hub.handshakes.Load())
-		f.clean()
+		f.Clean()
 	})
 }
 

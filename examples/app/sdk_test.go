@@ -16,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/gatewire/gatewire/examples/internal/chrome"
 	"github.com/gatewire/gatewire/realtime"
 )
 
@@ -24,7 +25,7 @@ import (
 // that is not installed.
 func npmInstall(t *testing.T, packages ...string) (dir string) {
 	t.Helper()
-	npm := tool(t, "", "npm")
+	npm := chrome.Tool(t, "", "npm")
 	dir = t.TempDir()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
@@ -41,7 +42,7 @@ func npmInstall(t *testing.T, packages ...string) (dir string) {
 // published, and requires so many lines that say ok.
 func runSDK(t *testing.T, name, url string, lines int) {
 	t.Helper()
-	node := tool(t, "", "node")
+	node := chrome.Tool(t, "", "node")
 	dir := npmInstall(t, "centrifuge@5.8.0", "ws@8.23.0")
 	script, err := os.ReadFile(filepath.Join("testdata", name))
 	require.NoError(t, err)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/gatewire/gatewire/examples/internal/chrome"
 	"github.com/gatewire/gatewire/realtime/client"
 )
 
@@ -17,7 +18,7 @@ import (
 // against it, and a program of all of its API against the declarations.
 func TestClientTypes(t *testing.T) {
 	t.Parallel()
-	node := tool(t, "", "node")
+	node := chrome.Tool(t, "", "node")
 	dir := npmInstall(t, "typescript@5.9.3")
 	require.NoError(t, os.CopyFS(dir, client.FS))
 	program, err := os.ReadFile("testdata/types.ts")

@@ -1,4 +1,5 @@
-package main
+// Package chrome opens pages in a headless Chromium, for tests of what people see.
+package chrome
 
 import (
 	"context"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
@@ -22,9 +24,9 @@ import (
 	"github.com/gatewire/gatewire/internal/child"
 )
 
-// tool finds a program by the path in env, else by one of names in PATH. Where
+// Tool finds a program by the path in env, else by one of names in PATH. Where
 // there is none the test is skipped, or fails under make test.
-func tool(t *testing.T, env string, names ...string) string {
+func Tool(t *testing.T, env string, names ...string) string {
 	t.Helper()
 	if env != "" && os.Getenv(env) != "" {
 		names = []string{os.Getenv(env)}
@@ -38,13 +40,13 @@ func tool(t *testing.T, env string, names ...string) string {
 	return ""
 }
 
-// chrome is a headless Chromium with a profile of its own.
-type chrome struct{ ctx context.Context }
+// Chrome is a headless Chromium with a profile of its own.
+type Chrome struct{ ctx context.Context }
 
-// startChrome starts one; it ends with the test.
-func startChrome(t *testing.T) *chrome {
+// Start starts one; it ends with the test.
+func Start(t *testing.T) *Chrome {
 	t.Helper()
-	path := tool(t, "CHROME", "chromium", "chromium-browser", "google-chrome")
+	path := Tool(t, "CHROME", "chromium", "chromium-browser", "google-chrome")
 	allocator, cancel := chromedp.NewExecAllocator(context.Background(),
 		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.NoFirstRun, chromedp.NoDefaultBrowserCheck, chromedp.DisableGPU,
 		chromedp.Flag("headless", "new"),
@@ -61,12 +63,11 @@ func startChrome(t *testing.T) *chrome {
 	ctx, end := chromedp.NewContext(allocator)
 	t.Cleanup(end)
 	require.NoError(t, chromedp.Do(ctx), "the browser starts")
-	return &chrome{ctx: ctx}
+	return &Chrome{ctx: ctx}
 }
 
-// window is one page in a browser context of its own: cookies and storage are
-// not shared with other windows.
-type window struct {
+// Window is one page. Windows of [Chrome.Open] share neither cookies nor storage.
+type Window struct {
 	t   *testing.T
 	ctx context.Context
 
@@ -74,22 +75,36 @@ type window struct {
 	problems []string // console errors and warnings, exceptions, failed requests
 }
 
-// open opens a window on url, which closes with the test.
-func (c *chrome) open(t *testing.T, url string) *window {
+// Open opens a window on url, which closes with the test.
+func (c *Chrome) Open(t *testing.T, url string) *Window {
 	t.Helper()
-	w := &window{t: t}
-	ctx, cancel := chromedp.NewContext(c.ctx, chromedp.WithNewBrowserContext(), chromedp.WithListener(w.watch))
+	return open(c.ctx, t, url, chromedp.WithNewBrowserContext())
+}
+
+// Another opens a second window beside w, with its cookies.
+func (w *Window) Another(url string) *Window {
+	w.t.Helper()
+	return open(w.ctx, w.t, url)
+}
+
+func open(parent context.Context, t *testing.T, url string, o ...chromedp.ContextOption) *Window {
+	t.Helper()
+	w := &Window{t: t}
+	ctx, cancel := chromedp.NewContext(parent, append(o, chromedp.WithListener(w.watch))...)
 	t.Cleanup(cancel)
 	w.ctx = ctx
 	require.NoError(t, chromedp.Do(ctx)) // without a time limit: that of the first call is the window's
 	_, err := chromedp.Call(ctx, network.Enable, network.EnableParams{})
 	require.NoError(t, err)
-	w.do(chromedp.Navigate(url))
+	w.Do(chromedp.Navigate(url))
 	return w
 }
 
+// Context is what chromedp's functions take to act on the window.
+func (w *Window) Context() context.Context { return w.ctx }
+
 // watch notes whatever a person with the console open would call a fault.
-func (w *window) watch(event any) {
+func (w *Window) watch(event any) {
 	var problem string
 	switch e := event.(type) {
 	case *runtime.EventConsoleAPICalled:
@@ -122,9 +137,9 @@ func (w *window) watch(event any) {
 	w.problems = append(w.problems, problem)
 }
 
-// clean fails the test for any problem seen so far that expected doesn't
+// Clean fails the test for any problem seen so far that expected doesn't
 // match, and forgets them.
-func (w *window) clean(expected ...string) {
+func (w *Window) Clean(expected ...string) {
 	w.t.Helper()
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -140,8 +155,8 @@ problems:
 	w.problems = nil
 }
 
-// do runs actions, all of them within a minute.
-func (w *window) do(actions ...chromedp.Action[chromedp.Void]) {
+// Do runs actions, all of them within a minute.
+func (w *Window) Do(actions ...chromedp.Action[chromedp.Void]) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.ctx, time.Minute)
 	defer cancel()
@@ -151,14 +166,14 @@ func (w *window) do(actions ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
-// js evaluates an expression, waiting for it when it is a promise, into out
+// JS evaluates an expression, waiting for it when it is a promise, into out
 // (nil: not looked at).
-func (w *window) js(expression string, out any) {
+func (w *Window) JS(expression string, out any) {
 	w.t.Helper()
 	require.NoError(w.t, w.evaluate(expression, out), "%s", expression)
 }
 
-func (w *window) evaluate(expression string, out any) error {
+func (w *Window) evaluate(expression string, out any) error {
 	ctx, cancel := context.WithTimeout(w.ctx, time.Minute)
 	defer cancel()
 	value, err := chromedp.Run(ctx, chromedp.Evaluate[[]byte](expression, chromedp.EvalAwaitPromise))
@@ -168,8 +183,46 @@ func (w *window) evaluate(expression string, out any) error {
 	return json.Unmarshal(value, out)
 }
 
-// until waits for a JavaScript condition and returns how long it took.
-func (w *window) until(limit time.Duration, condition string) time.Duration {
+// Click clicks on an element, once it is visible.
+func (w *Window) Click(selector string) {
+	w.t.Helper()
+	w.Do(chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible))
+}
+
+// Type types into an element, as a person does.
+func (w *Window) Type(selector, text string) {
+	w.t.Helper()
+	w.Do(chromedp.SendKeys(chromedp.CSS(selector), text))
+}
+
+// Text is what an element says.
+func (w *Window) Text(selector string) string {
+	w.t.Helper()
+	name, err := json.Marshal(selector)
+	require.NoError(w.t, err)
+	var text string
+	w.JS("document.querySelector("+string(name)+").innerText", &text)
+	return text
+}
+
+// Resize makes the window this large, in CSS pixels.
+func (w *Window) Resize(width, height int64) {
+	w.t.Helper()
+	w.Do(chromedp.EmulateViewport(width, height))
+}
+
+// Scheme sets what the person prefers: "light" or "dark".
+func (w *Window) Scheme(scheme string) {
+	w.t.Helper()
+	_, err := chromedp.Call(w.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+	})
+	require.NoError(w.t, err)
+}
+
+// Until waits for a JavaScript condition, which is no promise, and returns how
+// long it took.
+func (w *Window) Until(limit time.Duration, condition string) time.Duration {
 	w.t.Helper()
 	for begin := time.Now(); ; time.Sleep(20 * time.Millisecond) {
 		var met bool
@@ -203,8 +256,8 @@ func betweenPages(err error) bool {
 	return false
 }
 
-// shot saves a picture of the window in $SCREENSHOTS, where that is set.
-func (w *window) shot(name string) {
+// Shot saves a picture of the window in $SCREENSHOTS, where that is set.
+func (w *Window) Shot(name string) {
 	w.t.Helper()
 	if dir := os.Getenv("SCREENSHOTS"); dir != "" {
 		require.NoError(w.t, os.MkdirAll(dir, 0o755))
@@ -213,7 +266,7 @@ func (w *window) shot(name string) {
 }
 
 // failed keeps a picture of what a failed step left, and says where.
-func (w *window) failed() {
+func (w *Window) failed() {
 	w.t.Helper()
 	dir := os.Getenv("SCREENSHOTS")
 	if dir == "" {
@@ -224,7 +277,7 @@ func (w *window) failed() {
 	w.t.Logf("the window as it was: %s", name)
 }
 
-func (w *window) save(name string) {
+func (w *Window) save(name string) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.ctx, time.Minute)
 	defer cancel()
