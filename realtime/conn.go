@@ -354,6 +354,9 @@ func (c *conn) end(bye disconnect, back bool) {
 		c.mu.Unlock()
 	}
 	c.wire.linger()
+	// The library has set a finalizer, and with one nothing that refers to itself
+	// is ever collected. The socket is closed: this waits for nobody.
+	_ = c.ws.CloseNow()
 	c.mu.Lock()
 	c.ended = true
 	c.mu.Unlock()

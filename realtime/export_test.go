@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"sync/atomic"
 	"time"
+	"weak"
 )
 
 // ParseCommand is parseCommand for the fuzz test.
@@ -65,4 +66,21 @@ func Afterwards(letIn, closed, undone, busy bool) (calls int32) {
 	c.afterwards()
 	h.wg.Wait()
 	return n.Load()
+}
+
+// Kept returns a function that says how many of the connections of now are still
+// in memory.
+func (h *Hub) Kept() func() int {
+	var all []weak.Pointer[conn]
+	for _, c := range h.everyone() {
+		all = append(all, weak.Make(c))
+	}
+	return func() (n int) {
+		for _, p := range all {
+			if p.Value() != nil {
+				n++
+			}
+		}
+		return n
+	}
 }

@@ -271,3 +271,33 @@ func TestR16_Goroutines(t *testing.T) {
 	require.Eventually(t, func() bool { return all() == 0 }, time.Second, time.Millisecond, "goroutines left after Close")
 	require.NoError(t, s.Close(), "again")
 }
+
+// However a connection ends, nothing of it stays in memory.
+func TestR16_NothingIsKeptOfAConnection(t *testing.T) {
+	s := open(t, nil)
+	for name, end := range map[string]func(c *client, session string){
+		"cut":           func(c *client, _ string) { _ = c.ws.CloseNow() },
+		"goodbye":       func(c *client, _ string) { _ = c.ws.Close(websocket.StatusNormalClosure, "") },
+		"session ended": func(c *client, session string) { require.NoError(t, s.EndSession(t.Context(), session, "")) },
+		"bad request":   func(c *client, _ string) { c.write("}") },
+	} {
+		t.Run("R16 "+name, func(t *testing.T) {
+			var all []*client
+			for i := range 20 {
+				c := s.join(fmt.Sprintf("u%d/s%d", i, i))
+				c.subscribe("plain:x", "")
+				all = append(all, c)
+			}
+			require.NoError(t, s.Publish(t.Context(), "plain:x", []byte(`1`)))
+			kept := s.Kept()
+			require.Equal(t, 20, kept())
+			for i, c := range all {
+				end(c, fmt.Sprintf("s%d", i))
+			}
+			require.Eventually(t, func() bool {
+				runtime.GC()
+				return kept() == 0
+			}, 20*time.Second, 50*time.Millisecond)
+		})
+	}
+}

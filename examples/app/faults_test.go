@@ -5,9 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -193,7 +197,7 @@ func TestClientOverFaultyNetwork(t *testing.T) {
 		f.js(`void (window.chatter = setInterval(() => client.rpc('echo', 'x'.repeat(2000)).catch(() => {}), 5))`, nil)
 		f.proxy.Cut(40)
 		n := 0
-		for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(3 * time.Millisecond) {
+		for begin := time.Now(); time.Since(begin) < 3*time.Second || f.proxy.Cuts() <= 3 && time.Since(begin) < patience; time.Sleep(3 * time.Millisecond) {
 			n++
 			f.say(n)
 		}
@@ -276,6 +280,69 @@ func TestClientOverFaultyNetwork(t *testing.T) {
 		f.whole(2)
 		f.clean(broken)
 	})
+	run("everything at once", func(t *testing.T) {
+		f := newFaulty(t, b, 5*time.Second, &realtime.Options{PingInterval: time.Second, PongTimeout: 2 * time.Second})
+		f.begin(`{ maxPingDelay: 1000, timeout: 1000 }`)
+		var n atomic.Int64
+		said, stop := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(said)
+			for ; ; time.Sleep(10 * time.Millisecond) {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				for _, channel := range []string{"room:a", "user:ada"} {
+					if err := f.hub.Publish(t.Context(), channel, json.RawMessage(fmt.Sprint(n.Load()+1))); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+				n.Add(1)
+			}
+		}()
+		f.js(`void (window.chatter = setInterval(() => client.rpc('echo', 'x'.repeat(500)).catch(() => {}), 10))`, nil)
+		seed := uint64(time.Now().UnixNano())
+		random := rand.New(rand.NewPCG(seed, 1))
+		fired := map[string]int{}
+		for end := time.Now().Add(stormTime(t)); time.Now().Before(end); time.Sleep(time.Duration(random.IntN(400)) * time.Millisecond) {
+			switch what := []string{"cut", "cut", "vanish", "delay", "offline", "away", "look"}[random.IntN(7)]; what {
+			case "cut":
+				f.proxy.Cut(1 + random.IntN(30))
+				time.Sleep(200 * time.Millisecond)
+				f.proxy.Cut(0)
+				fired[what]++
+			case "vanish":
+				f.proxy.Vanish(true)
+				time.Sleep(time.Duration(random.IntN(1500)) * time.Millisecond)
+				f.proxy.Vanish(false)
+				fired[what]++
+			case "delay":
+				f.proxy.Delay(time.Duration(random.IntN(700)) * time.Millisecond)
+				time.Sleep(time.Duration(random.IntN(1000)) * time.Millisecond)
+				f.proxy.Delay(0)
+				fired[what]++
+			default:
+				f.js(map[string]string{
+					"offline": `for (const name of ['offline', 'online']) dispatchEvent(new Event(name))`,
+					"away":    `for (const name of ['pagehide', 'pageshow']) dispatchEvent(new PageTransitionEvent(name, { persisted: true }))`,
+					"look":    `void document.dispatchEvent(new Event('visibilitychange'))`,
+				}[what], nil)
+				fired[what]++
+			}
+		}
+		close(stop)
+		<-said
+		f.js(`clearInterval(chatter)`, nil)
+		calm := time.Now()
+		f.whole(int(n.Load()))
+		t.Logf("whole %v after the last fault", time.Since(calm))
+		var connections int
+		f.js(`log.filter((l) => l.startsWith('connected')).length`, &connections)
+		t.Logf("%d messages on each of two channels over %d connections, %v, seed %d", n.Load(), connections, fired, seed)
+		f.clean(broken)
+	})
 	run("a page that was frozen", func(t *testing.T) {
 		f := newFaulty(t, b, 4*time.Second, &realtime.Options{PingInterval: time.Second, PongTimeout: time.Second})
 		f.begin(`{}`)
@@ -298,13 +365,14 @@ func TestClientOverFaultyNetwork(t *testing.T) {
 		f.clean(broken)
 	})
 	run("tokens of seconds", func(t *testing.T) {
-		f := newFaulty(t, b, 3*time.Second, &realtime.Options{})
+		f := newFaulty(t, b, 4*time.Second, &realtime.Options{})
 		f.begin(`{}`)
-		time.Sleep(5 * time.Second)
+		time.Sleep(6 * time.Second)
 		f.say(1)
 		f.whole(1)
 		var log []string
 		f.js(`log`, &log)
+		log = slices.DeleteFunc(log, func(l string) bool { return strings.HasPrefix(l, "error") }) // a refresh may be late on a busy machine
 		require.Equal(t, []string{"connecting 0", "connected "}, log, "the socket stays")
 		require.EqualValues(t, 1, f.hub.handshakes.Load())
 		var tokens int
@@ -321,4 +389,15 @@ func TestClientOverFaultyNetwork(t *testing.T) {
 		require.EqualValues(t, 1, f.hub.handshakes.Load())
 		f.clean()
 	})
+}
+
+// stormTime is how long everything goes wrong at once: $CLIENT_STORM, or a few seconds.
+func stormTime(t *testing.T) time.Duration {
+	t.Helper()
+	if s := os.Getenv("CLIENT_STORM"); s != "" {
+		d, err := time.ParseDuration(s)
+		require.NoError(t, err)
+		return d
+	}
+	return 5 * time.Second
 }

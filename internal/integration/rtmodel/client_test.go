@@ -233,7 +233,8 @@ func (c *client) closed(end *realtimetest.CloseError, now time.Time) {
 	case 3001:
 		right = nd.closing
 	case 3004:
-		right = nd.wasDown(c.began, 0) && !c.connected || nd.wasDown(c.began, blindAfter-time.Second)
+		before := c.began.Add(-time.Second) // it may take the hub so long to notice that the store is back
+		right = nd.wasDown(before, 0) && !c.connected || nd.wasDown(before, blindAfter-time.Second)
 	case 3005:
 		right = c.token && !now.Before(c.earliest.Add(tokenGrace))
 	case 3012:

@@ -51,8 +51,8 @@ type node struct {
 
 type outage struct{ from, to time.Time }
 
-func newNode(w *world, n int) (*node, error) {
-	nd := &node{w: w, n: n}
+func newNode(w *world, n int, down bool) (*node, error) {
+	nd := &node{w: w, n: n, down: down, downAt: time.Now()}
 	m, err := session.New[struct{}](w.store, &session.Options{
 		Idle: cookieLife, Absolute: cookieLife, ReapEvery: -1, Logger: quiet,
 		Refresh: session.Lifetime{Idle: cookieLife, Absolute: cookieLife},

@@ -31,7 +31,12 @@ func TestR1_R2_R3_R4_R5_R8_R10_R16_Model(t *testing.T) {
 		require.NoError(t, err, "GATEWIRE_MODEL_RUNS")
 	}
 	require.NoError(t, flag.Set("rapid.checks", strconv.Itoa(n)))
-	t.Cleanup(func() { t.Log(figures()) })
+	t.Cleanup(func() {
+		t.Log(figures())
+		if failure != "" {
+			t.Log("what happened:\n" + failure)
+		}
+	})
 	rapid.Check(t, func(t *rapid.T) {
 		rapid.SyncTest(t, func(t *rapid.T) { run(t, lie{}, nil) })
 	})

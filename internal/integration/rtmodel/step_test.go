@@ -300,7 +300,7 @@ func (w *world) change(nd *node, r right, kinds *rapid.Generator[string]) {
 			case other == nd:
 				a.known[other] = now
 			case told: // it has begun to ask
-				a.known[other] = now.Add(2 * time.Second)
+				a.known[other] = now.Add(4 * time.Second)
 			}
 		}
 		w.note("%s in %s: asked again", r.user, r.channel)
@@ -311,14 +311,14 @@ func (w *world) fault(nd *node) {
 	what := fair("deaf", "mute", "down").Draw(w.t, "fault")
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.note("node %d is %s", nd.n, what)
+	w.note("node %d is to be %s", nd.n, what)
 	switch what {
 	case "deaf":
 		nd.deaf.Store(true)
 	case "mute":
 		nd.mute.Store(true)
 	case "down":
-		if !nd.down {
+		if !nd.down && time.Since(nd.upAt) > 1200*time.Millisecond { // the hub has seen that it was there
 			nd.down, nd.downAt = true, time.Now()
 			counts.outages.Add(1)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -104,8 +105,14 @@ func (w *world) rule(_ context.Context, who realtime.Identity, channel string) (
 	w.nap()
 	w.mu.Lock()
 	a := *w.rights[right{who.UserID(), channel}]
+	slow := w.pace.IntN(10) == 0
 	w.mu.Unlock()
 	w.nap()
+	if slow { // and others are asked, and answer, meanwhile
+		for range 10 {
+			w.nap()
+		}
+	}
 	switch {
 	case a.unknown:
 		return realtime.Grant{}, errDown
@@ -160,11 +167,17 @@ func (w *world) judge() {
 		w.found(broken)
 		panic(errFound)
 	}
+	var b strings.Builder
 	for _, e := range trace {
-		w.t.Logf("%10v  "+e.format, append([]any{e.at}, e.args...)...)
+		fmt.Fprintf(&b, "%10v  "+e.format+"\n", append([]any{e.at}, e.args...)...)
 	}
+	failure = b.String()
 	w.t.Fatalf("%s", broken)
 }
+
+// failure is the trace of the last run that failed. rapid has no output of one
+// that does not fail again.
+var failure string
 
 var errFound = errors.New("found what was looked for")
 
@@ -207,7 +220,7 @@ func run(t *rapid.T, l lie, found func(string)) {
 		t.Fatal(err)
 	}
 	for n := range fair(2, 2, 3).Draw(t, "nodes") {
-		nd, err := newNode(w, n)
+		nd, err := newNode(w, n, fair(false, false, false, true).Draw(t, "down"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -260,6 +273,7 @@ func (w *world) look() {
 // settle heals everything and looks at all that is left.
 func (w *world) settle() {
 	w.heal()
+	time.Sleep(1200 * time.Millisecond)
 	w.ops.Wait()
 	time.Sleep(3 * time.Second)
 	w.look()
@@ -299,7 +313,7 @@ func (w *world) settle() {
 	}
 }
 
-// heal ends all faults and gives the hubs the time to notice.
+// heal ends all faults.
 func (w *world) heal() {
 	w.mu.Lock()
 	for _, nd := range w.nodes {
@@ -309,7 +323,6 @@ func (w *world) heal() {
 	}
 	w.note("all is well")
 	w.mu.Unlock()
-	time.Sleep(1200 * time.Millisecond)
 }
 
 // up has the store answer again. w.mu is held.
