@@ -43,6 +43,15 @@ func CommandContext(hub context.Context, deadline time.Time) (context.Context, c
 	return c, c.cancel
 }
 
+// EventFrames are the frames of publications in one round.
+func EventFrames(channel string, data []string) []byte {
+	events := make([]Event, len(data))
+	for i, d := range data {
+		events[i] = Event{Kind: EventPublication, Publication: Publication{Data: json.RawMessage(d)}}
+	}
+	return eventFrames(quote(channel), events, func(*Event) bool { return true })
+}
+
 // PlainReason is plainReason for the fuzz test.
 func PlainReason(s string) string { return plainReason(s) }
 

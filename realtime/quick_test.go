@@ -2,8 +2,11 @@ package realtime_test
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -107,5 +110,73 @@ func TestACommandEndsWithItsConnection(t *testing.T) {
 		require.Equal(t, context.Canceled, err)
 	case <-time.After(5 * time.Second): // sooner than Options.CommandTimeout
 		t.Fatal("it still waits")
+	}
+}
+
+// A round's publications share frames, none of which joins more than 64 KiB.
+func TestFramesOfARound(t *testing.T) {
+	var data []string
+	for i := range 300 {
+		n := i * i % 1000
+		if i%100 == 7 {
+			n = 70_000 // one that fills more than a frame by itself
+		}
+		data = append(data, fmt.Sprintf(`"%d %s"`, i, strings.Repeat("x", n)))
+	}
+	b := realtime.EventFrames("room:x", data)
+	frames, got := 0, []string{}
+	for len(b) > 0 {
+		require.Equal(t, byte(0x81), b[0])
+		head, n := 2, int(b[1])
+		switch n {
+		case 126:
+			head, n = 4, int(binary.BigEndian.Uint16(b[2:]))
+		case 127:
+			head, n = 10, int(binary.BigEndian.Uint64(b[2:]))
+		}
+		lines := strings.Split(string(b[head:head+n]), "\n")
+		require.True(t, n <= 64<<10 || len(lines) == 1, "%d lines are %d bytes", len(lines), n)
+		for _, l := range lines {
+			l, ok := strings.CutPrefix(l, `{"push":{"channel":"room:x","pub":{"data":`)
+			require.True(t, ok)
+			l, ok = strings.CutSuffix(l, `}}}`)
+			require.True(t, ok)
+			got = append(got, l)
+		}
+		frames++
+		b = b[head+n:]
+	}
+	require.Equal(t, data, got)
+	require.LessOrEqual(t, frames, 12, "few frames")
+	require.Empty(t, realtime.EventFrames("room:x", nil))
+}
+
+// What a handler is given it may keep, and what a host publishes it may write
+// over.
+func TestDataIsNobodyElses(t *testing.T) {
+	var kept []json.RawMessage
+	s := open(t, func(o *realtime.Options) {
+		o.RPC["keep"] = func(_ context.Context, _ *realtime.Conn, data json.RawMessage) (json.RawMessage, error) {
+			kept = append(kept, data)
+			return nil, nil
+		}
+	})
+	c := s.join("ann/s1")
+	for i := range 50 {
+		require.NotContains(t, c.call(fmt.Sprintf(`"rpc":{"method":"keep","data":"%d"}`, i)), "error")
+	}
+	for i, data := range kept {
+		require.Equal(t, fmt.Sprintf("%q", fmt.Sprint(i)), string(data))
+	}
+
+	buf := []byte(`"00"`)
+	for i := range 50 {
+		copy(buf, fmt.Sprintf(`"%02d"`, i))
+		require.NoError(t, s.Publish(t.Context(), "room:x", buf))
+	}
+	c.subscribe("room:x", "")
+	history := string(c.call(`"history":{"channel":"room:x","limit":-1}`)["history"])
+	for i := range 50 {
+		require.Contains(t, history, fmt.Sprintf(`"data":"%02d"`, i))
 	}
 }

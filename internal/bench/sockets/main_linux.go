@@ -558,6 +558,11 @@ func (s *site) idle() error {
 // signOut signs some of all out and waits for the closes.
 func (s *site) signOut() error {
 	const n = 1000
+	// Where a scheduler takes processors from who uses them without end, it would
+	// be the generator that is late.
+	busy := s.busy
+	s.busy = false
+	defer func() { s.busy = busy }()
 	a, err := s.ask(order{Do: "sign out", N: n, Every: 4 * time.Millisecond})
 	if err != nil {
 		return err
