@@ -147,8 +147,8 @@ func TestGroup(t *testing.T) {
 		g, err := s.NewGroup(&realtime.GroupOptions{Overflow: realtime.DropOldest, State: func(*realtime.Conn) json.RawMessage { return json.RawMessage(`"state"`) }})
 		require.NoError(t, err)
 		done := make(chan struct{})
-		var wg sync.WaitGroup
-		wg.Go(func() {
+		var sender, wg sync.WaitGroup
+		sender.Go(func() {
 			for {
 				select {
 				case <-done:
@@ -169,9 +169,10 @@ func TestGroup(t *testing.T) {
 			}
 			wg.Go(func() { _ = c.ws.CloseNow() })
 		}
+		wg.Wait() // or the last would be added after it was looked for
 		require.Eventually(t, func() bool { return g.Len() == 0 }, 20*time.Second, 10*time.Millisecond)
 		close(done)
-		wg.Wait()
+		sender.Wait()
 		require.Zero(t, g.Len())
 	})
 	t.Run("adding and removing at once leave the group as the last says", func(t *testing.T) {
