@@ -236,7 +236,7 @@ func (s *Store) end(ctx context.Context, tx *sqldb.Tx, seq int64, statement stri
 // before the time given, and returns how many. It stops at the first that did
 // not, so the log has no holes even where clocks disagree.
 func prune(ctx context.Context, tx *sqldb.Tx, before int64, limit int) (n int, err error) {
-	var upTo int64
+	var from, upTo int64
 	kept := false
 	err = tx.Rows(ctx, oldestLogged, []any{limit}, func(rows *sql.Rows) error {
 		var seq, at int64
@@ -244,6 +244,9 @@ func prune(ctx context.Context, tx *sqldb.Tx, before int64, limit int) (n int, e
 			return err
 		}
 		if kept = kept || at >= before; !kept {
+			if n == 0 {
+				from = seq
+			}
 			upTo = seq
 			n++
 		}
@@ -252,7 +255,7 @@ func prune(ctx context.Context, tx *sqldb.Tx, before int64, limit int) (n int, e
 	if err != nil || n == 0 {
 		return 0, err
 	}
-	if _, err := tx.Exec(ctx, forgetLogged, upTo); err != nil {
+	if _, err := tx.Exec(ctx, forgetLogged, from, upTo); err != nil {
 		return 0, err
 	}
 	_, err = tx.Exec(ctx, movePruned, upTo)

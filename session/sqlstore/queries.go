@@ -70,7 +70,8 @@ const (
 		WHERE h.one = 1 ORDER BY e.seq`
 
 	oldestLogged = `SELECT seq, at FROM gatewire_session_ended ORDER BY seq LIMIT ?1`
-	forgetLogged = `DELETE FROM gatewire_session_ended WHERE seq <= ?1`
+	// Both ends: of the upper one alone a planner may think that it is most of the table.
+	forgetLogged = `DELETE FROM gatewire_session_ended WHERE seq >= ?1 AND seq <= ?2`
 	movePruned   = `UPDATE gatewire_session_head SET pruned = ?1 WHERE one = 1`
 )
 

@@ -210,7 +210,11 @@ func (c *client) live(ctx context.Context, until time.Time) {
 	c.l.count(func(r *report) { r.Connections++ })
 	t := &talk{c: c, ws: ws, turn: make(chan struct{}, 1), filling: map[string]uint64{}}
 	if err := t.begin(ctx); err != nil {
-		c.l.problem(err)
+		code := int(websocket.CloseStatus(err))
+		c.l.count(func(r *report) { r.Closed[code]++ })
+		if !c.slow || code != 3008 { // what it has missed may be too much for it
+			c.l.problem(err)
+		}
 		return
 	}
 	reading, stop := context.WithCancel(ctx)
