@@ -412,6 +412,10 @@ func (o *op) reads(l *life, marks []int) {
 		}
 	}
 	if b, ok := o.before[l]; ok {
+		if b.marks > len(l.marks) { // a store that lies
+			o.w.violate("S5", "what was written in s%d before %v began is gone", l.n, o)
+			return
+		}
 		for _, mark := range l.marks[:b.marks] {
 			if !slices.Contains(marks, mark) {
 				o.w.violate("S5", "%v does not see in s%d what was written before", o, l.n)
