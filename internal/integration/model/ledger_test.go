@@ -334,7 +334,7 @@ func (w *world) since(cursor string, limit int, ended []session.Ended, next stri
 		w.violate("W1", "a follower has a cursor that no node was given")
 		return
 	case errors.Is(err, session.ErrCursorLost):
-		if at == len(w.log) || w.clock.now().Sub(w.log[at].real) < 15*time.Minute {
+		if at >= len(w.log) || w.clock.now().Sub(w.log[at].real) < 15*time.Minute {
 			w.disagree("W2", "a cursor is lost that is younger than 15 minutes")
 		}
 		return
