@@ -158,9 +158,24 @@ func TestBrowserTwoPeopleChat(t *testing.T) {
 	ada.sees("Ada Lovelace")
 	bob.say("anybody here?")
 	bob.reads("anybody here?")
+	// What is said while the history is asked for is shown once.
+	bob.JS(`{
+		const { send } = WebSocket.prototype;
+		WebSocket.prototype.send = function (data) {
+			if (!data.includes('"history"')) return send.call(this, data);
+			WebSocket.prototype.send = send;
+			window.ask = () => this.send(data);
+		};
+	}`, nil)
 	bob.Click("#room-list li:first-child a")
+	bob.Until(patience, "window.ask")
 	ada.sees("Ada Lovelace", "Bob")
-	bob.reads("welcome back")
+	ada.say("while you look")
+	bob.reads("while you look")
+	bob.JS("ask()", nil)
+	bob.Until(patience, "document.querySelector('.bubble').textContent.startsWith('Good morning')")
+	bob.reads("while you look")
+	require.Equal(t, 5, count(bob, ".message"))
 
 	// What no page of ours would send breaks no page of ours.
 	mallory := browser(t)
@@ -175,7 +190,7 @@ func TestBrowserTwoPeopleChat(t *testing.T) {
 	bob.reads("still here")
 	ada.Do(chromedp.Reload())
 	ada.reads("still here")
-	require.Equal(t, 8, count(ada, ".message"))
+	require.Equal(t, 9, count(ada, ".message"))
 	require.NoError(t, raw.conn.CloseNow())
 
 	bob.Click("#sign-out")

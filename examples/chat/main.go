@@ -22,6 +22,9 @@ var web embed.FS
 
 func main() { site.Main("chat", web, build) }
 
+// kept is how many messages of a room are.
+const kept = 200
+
 // build makes the hub: there is nothing else to a chat at the server.
 func build(_ context.Context, s *site.Site) (*realtime.Hub, error) {
 	hub, err := realtime.New(s.Origin, realtime.Via(s.Sessions.Authenticate), s.Sessions, realtime.Rules{
@@ -31,7 +34,7 @@ func build(_ context.Context, s *site.Site) (*realtime.Hub, error) {
 		Channels: map[string]realtime.Channel{
 			// What is said is kept, for who comes later and who lost the connection.
 			// That somebody is typing is not: "typing:" has no entry.
-			"room:": {HistorySize: 200, HistoryTTL: 24 * time.Hour},
+			"room:": {HistorySize: kept, HistoryTTL: 24 * time.Hour},
 		},
 		Info:           s.Info, // with each message, and in the list of who is here
 		MaxMessage:     4 << 10,

@@ -13,7 +13,7 @@ export class Chat {
   #user;
   /** @type {import('/client/realtime.js').Subscription | null} */
   #subscription = null;
-  #epoch = '';
+  #epoch = ''; // of the history that is shown; none while none is
   /** @type {Set<number>} offsets on the page */
   #seen = new Set();
   /** @type {Map<string, {user: string, name: string}>} connections in the room */
@@ -94,6 +94,7 @@ export class Chat {
     for (const timer of this.#leaving.values()) clearTimeout(timer);
     this.#leaving.clear();
     this.#connections.clear();
+    this.#epoch = '';
     this.#seen.clear();
     $('messages').replaceChildren();
     $('messages').setAttribute('aria-busy', 'true');
@@ -107,20 +108,20 @@ export class Chat {
     try {
       const [clients, past] = await Promise.all([
         subscription.presence(),
-        recovered ? null : subscription.history({ limit: SHOWN, reverse: true }),
+        recovered && this.#epoch ? null : subscription.history({ limit: SHOWN, reverse: true }),
       ]);
       if (stale()) return;
       this.#connections.clear();
       for (const info of Object.values(clients)) this.#connections.set(info.client, { user: info.user, name: nameOf(info) });
       this.#showPeople();
       if (!past) return;
-      if (past.epoch !== this.#epoch) { // another history: the numbers begin again
-        this.#epoch = past.epoch;
+      if (this.#epoch && past.epoch !== this.#epoch) { // another history: the numbers begin again
         this.#seen.clear();
         for (const item of $('messages').querySelectorAll('.message')) item.dataset.offset = '0';
       }
+      this.#epoch = past.epoch;
       const missing = past.publications.reverse().filter(({ offset }) => !offset || !this.#seen.has(offset));
-      if (wasRecovering) this.#say('You were disconnected for a while. Messages may be missing here.');
+      if (wasRecovering && !recovered) this.#say('You were disconnected for a while. Messages may be missing here.');
       for (const publication of missing) this.#add(publication);
       if ($('messages').childElementCount === 0) $('messages').append(h('li', { class: 'said empty' }, 'No messages yet. Say hello!'));
     } catch (error) {

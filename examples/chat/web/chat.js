@@ -25,20 +25,25 @@ function enter(name) {
   showPeople();
   showTypists();
 
+  let read = false; // whether the history is shown: a connection may break before
   const messages = client.subscribe(`room:${name}`);
   const typing = client.subscribe(`typing:${name}`);
   room = { name, messages, typing };
   messages.on('subscribed', async ({ wasRecovering, recovered }) => {
+    if (wasRecovering && !recovered) { // at once: what is said from here on must not be cleared away with the rest
+      read = false;
+      $('#messages').replaceChildren(element('li', 'note', 'You were away for long: the room begins anew.'));
+    }
     try {
       const here = await messages.presence();
       if (room.messages !== messages) return;
       people = new Map(Object.entries(here));
       showPeople();
-      if (recovered) return; // what was missed has come as if it had just been said
+      if (read) return; // what was missed since has come as if it had just been said
       const { publications } = await messages.history({ limit: -1 });
       if (room.messages !== messages) return;
-      if (wasRecovering) $('#messages').replaceChildren(element('li', 'note', 'You were away for long: the room begins anew.'));
       publications.forEach(showMessage);
+      read = true;
     } catch (error) {
       console.info('not now:', error.message); // the connection broke: the next 'subscribed' asks again
     }
