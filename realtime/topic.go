@@ -193,6 +193,9 @@ func (h *Hub) deliver(t *topic, e Event) {
 		limit /= 4 // of what a connection's queue holds: a round must fit
 	}
 	if t.size+n > limit {
+		if t.latest && e.Kind != EventPublication {
+			return // a join or leave must not drive out the newest, whose loss nobody is told
+		}
 		clear(t.pending)
 		t.pending, t.size = t.pending[:0], 0
 		t.lost = !t.latest
