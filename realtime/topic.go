@@ -188,7 +188,7 @@ func (h *Hub) deliver(t *topic, e Event) {
 	if len(t.subs) == 0 {
 		return
 	}
-	n, limit := e.size(), h.o.MaxQueue
+	n, limit := len(t.name)+e.size(), h.o.MaxQueue // not less than a round makes of it
 	if t.latest {
 		limit /= 4 // of what a connection's queue holds: a round must fit
 	}
