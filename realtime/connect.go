@@ -80,6 +80,11 @@ func (c *conn) connect(ctx context.Context, id uint32, q *connectRequest) {
 		c.mu.Unlock()
 		return
 	}
+	if slices.ContainsFunc(subs, func(s *subscription) bool { return s.rights != c.rights }) {
+		c.mu.Unlock() // the reply holds what may have been missed in channels that may be denied by now
+		c.disconnect(closeState)
+		return
+	}
 	c.state, c.request = connected, nil
 	c.pingAt = now.Add(c.hub.o.PingInterval)
 	first := c.hub.o.PingInterval

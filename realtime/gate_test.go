@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -182,6 +183,33 @@ func TestR3_RightsAreAskedAgain(t *testing.T) {
 		require.Equal(t, 103, code(c.call(`"subscribe":{"channel":"room:x"}`)))
 		require.NoError(t, s.Publish(t.Context(), "room:x", []byte(`3`)))
 		require.Contains(t, c.call(`"rpc":{"method":"echo"}`), "rpc")
+		require.Empty(t, c.in)
+	})
+}
+
+// The history of one channel has been read when the right goes, while the rule of
+// another is still thinking. The reply to both must not be sent.
+func TestR4_AChangeRacingAConnect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &gate{grant: everything}
+		asked, answer := make(chan struct{}), make(chan struct{})
+		slow := func(context.Context, realtime.Identity, string) (realtime.Grant, error) {
+			close(asked)
+			<-answer
+			return everything, nil
+		}
+		s := inBubbleWith(t, &world{}, realtime.Rules{"room:": g.rule, "slow:": slow}, func(o *realtime.Options) {
+			o.Channels = map[string]realtime.Channel{"room:": {HistorySize: 10, HistoryTTL: time.Hour}}
+			o.Subscribe = func(realtime.Identity) []string { return []string{"room:x", "slow:x"} }
+		})
+		require.NoError(t, s.Publish(t.Context(), "room:x", []byte(`"for members"`)))
+		c := s.dial(header{cookie: "ann/s1"})
+		c.write(`{"id":1,"connect":{"subs":{"room:x":{"recover":true}}}}`)
+		<-asked
+		g.set(realtime.Grant{}, realtime.ErrDenied)
+		require.NoError(t, s.Reauthorize(t.Context(), "ann"))
+		close(answer)
+		require.Equal(t, 3010, c.code())
 		require.Empty(t, c.in)
 	})
 }
