@@ -97,12 +97,12 @@ func (c *conn) connect(ctx context.Context, id uint32, q *connectRequest) {
 	}
 	c.held = nil
 	groups := slices.Clone(c.groups)
+	c.hub.wheel.schedule(c, first) // with the lock: a close that comes now is scheduled after this
 	c.mu.Unlock()
 	if res == sentFull {
 		c.disconnect(closeSlow)
 		return
 	}
-	c.hub.wheel.schedule(c, first)
 	for _, s := range groups {
 		s.group.open(s)
 	}
