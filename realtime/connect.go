@@ -377,12 +377,13 @@ func (c *conn) serverSubs(ctx context.Context, who Identity, q *connectRequest, 
 	}
 	var subs []*subscription
 	room := c.hub.o.MaxQueue/2 - len(result.Data) // for all of them: they share a reply
+	whole := room
 	for _, channel := range c.hub.o.Subscribe(who) {
 		p := &subscribeParams{}
 		if old := q.Subs[channel]; old != nil {
 			*p = *old
 		}
-		p.Channel, p.server, p.room = channel, true, room
+		p.Channel, p.server, p.room, p.whole = channel, true, room, whole
 		s, r, e := c.subscribe(ctx, p)
 		if e != nil {
 			c.hub.o.Logger.Debug("realtime: server-side subscription", "channel", channel, "error", e)
@@ -395,6 +396,9 @@ func (c *conn) serverSubs(ctx context.Context, who Identity, q *connectRequest, 
 			result.Subs = map[string]*subscribeResult{}
 		}
 		room -= r.Publications.size()
+		if s.overflow == Latest { // it may take as much every time
+			whole -= r.Publications.size()
+		}
 		result.Subs[channel] = r
 		subs = append(subs, s)
 	}
