@@ -257,7 +257,7 @@ func (c *conn) disconnect(d disconnect) bool {
 		c.mu.Unlock()
 		return false
 	}
-	forget := c.close(d, d.reconnects())
+	forget := c.close(d, true, d.reconnects())
 	c.mu.Unlock()
 	c.wire.seal(closeFrameOf(d), d.code == closeSlow.code)
 	c.hub.wheel.schedule(c, closeWait)
@@ -272,8 +272,9 @@ func (c *conn) disconnect(d disconnect) bool {
 }
 
 // close marks the connection closed and returns what remains to be done without
-// the lock. back says that the client may be back soon. c.mu is held.
-func (c *conn) close(d disconnect, back bool) (forget func()) {
+// the lock. ours says that it was not the client who chose the code, back that
+// the client may be back soon. c.mu is held.
+func (c *conn) close(d disconnect, ours, back bool) (forget func()) {
 	c.closed, c.bye = true, d
 	c.forceAt = time.Now().Add(closeWait)
 	subs, groups, running := c.subs, c.groups, c.running
@@ -282,7 +283,7 @@ func (c *conn) close(d disconnect, back bool) (forget func()) {
 	// being waited for between here and there.
 	c.hub.wg.Add(1)
 	return func() {
-		c.hub.closed(d)
+		c.hub.closed(d, ours)
 		c.hub.unregister(c)
 		for _, s := range groups {
 			s.group.drop(s)
@@ -337,7 +338,7 @@ func farewell(err error) (bye disconnect, back bool) {
 	if !errors.As(err, &ce) {
 		return closeLost, true
 	}
-	bye = disconnect{uint16(ce.Code), ce.Reason}
+	bye = disconnect{uint16(ce.Code), plain(ce.Reason)}
 	return bye, ce.Code != websocket.StatusNormalClosure && ce.Code != websocket.StatusNoStatusRcvd
 }
 
@@ -346,7 +347,7 @@ func farewell(err error) (bye disconnect, back bool) {
 func (c *conn) end(bye disconnect, back bool) {
 	c.mu.Lock()
 	if !c.closed {
-		forget := c.close(bye, back)
+		forget := c.close(bye, bye == closeLost, back)
 		c.mu.Unlock()
 		forget()
 		c.hub.wheel.schedule(c, closeWait)

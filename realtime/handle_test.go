@@ -189,6 +189,14 @@ func TestOnClose(t *testing.T) {
 			})
 		}
 	})
+	t.Run("a client's reason is plain text", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s, b := managed(t, nil)
+			_ = s.join("ann/s1").ws.Close(4000, "a\n\x00\xff\x1b[31m\u009bé")
+			synctest.Wait()
+			require.Equal(t, []string{"connect ann", "close ann 4000 a    [31m é"}, b.all())
+		})
+	})
 	t.Run("after the handler that runs, and not when the peer has answered", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s, b := managed(t, func(o *realtime.Options) {

@@ -14,7 +14,7 @@ type Metrics interface {
 	Gauges(connections, subscriptions, queueBytes int) // what there is, every second
 	Delivered(messages int)                            // of channels and groups, times who got them
 	Gap()                                              // a reader lost messages of one; what Latest leaves out is no loss
-	Closed(code int)                                   // a connection ended; 1006 is without a close, 0 one of too many codes
+	Closed(code int)                                   // a connection ended; 1006 is without a close, 0 one of too many that clients chose
 	Revoked(latency time.Duration)                     // from a session's end, as pushed or else since it was last asked for, to a connection's close
 }
 
@@ -46,14 +46,15 @@ func (h *Hub) lost() {
 	}
 }
 
-func (h *Hub) closed(d disconnect) {
+// closed counts the end of a connection. ours says that the code is not the
+// client's choice.
+func (h *Hub) closed(d disconnect, ours bool) {
 	h.counts.mu.Lock()
 	if h.counts.closes == nil {
 		h.counts.closes = map[int]uint64{}
 	}
-	// A client's code is its own choice.
 	code := int(d.code)
-	if _, known := h.counts.closes[code]; !known && len(h.counts.closes) >= maxCodes {
+	if _, known := h.counts.closes[code]; !known && !ours && len(h.counts.closes) >= maxCodes {
 		code = 0
 	}
 	h.counts.closes[code]++
@@ -63,7 +64,8 @@ func (h *Hub) closed(d disconnect) {
 	}
 }
 
-// maxCodes is how many codes are told apart; 0 stands for the others.
+// maxCodes is from how many codes on those of clients' choice are not told apart
+// any more; 0 stands for them.
 const maxCodes = 100
 
 // revoked counts a connection closed because of what ended at a moment.

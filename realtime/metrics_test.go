@@ -141,6 +141,25 @@ func TestMetrics(t *testing.T) {
 			resume()
 		})
 	})
+	t.Run("clients that choose many codes hide no others", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w, m := &world{}, &meter{}
+			s := inBubble(t, w, w, func(o *realtime.Options) { o.Metrics = m })
+			for i := range 120 {
+				_ = s.join("ann/s1").ws.Close(websocket.StatusCode(3600+i), "")
+			}
+			require.NoError(t, s.join("ann/s1").ws.CloseNow())
+			c := s.join("bob/s2")
+			require.NoError(t, s.EndSession(t.Context(), "s2", ""))
+			require.Equal(t, 4501, c.code())
+			synctest.Wait()
+			closes := s.Snapshot(0).Closes
+			require.EqualValues(t, 1, closes[4501])
+			require.EqualValues(t, 1, closes[1006])
+			require.EqualValues(t, 20, closes[0])
+			require.Len(t, closes, 100+3)
+		})
+	})
 	t.Run("R1 revocation latency: exact by push, at most the interval by asking", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w, m := &world{}, &meter{}
