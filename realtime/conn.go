@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"runtime/debug"
 	"sync"
@@ -230,7 +231,7 @@ func (c *conn) handle(t *task) {
 // take the process with it, as there is no net/http here to recover it.
 func (c *conn) rescue(where string) {
 	if p := recover(); p != nil {
-		c.hub.o.Logger.Error("realtime: panic in "+where, "panic", p, "stack", string(debug.Stack()))
+		c.hub.fault("realtime: panic in "+where, "panic", p, "stack", string(debug.Stack()))
 		c.disconnect(closeInternal)
 	}
 }
@@ -263,9 +264,9 @@ func (c *conn) disconnect(d disconnect) bool {
 	c.hub.wheel.schedule(c, closeWait)
 	switch d.code {
 	case closeSlow.code:
-		c.hub.notice(noticeSlow, "realtime: closed", "code", d.code, "reason", d.reason, "addr", c.addr, "user", c.user())
+		c.hub.notice(noticeSlow, slog.LevelWarn, "realtime: closed", "code", d.code, "reason", d.reason, "addr", c.addr, "user", c.user())
 	case closeInvalid.code:
-		c.hub.notice(noticeInvalid, "realtime: closed", "code", d.code, "reason", d.reason, "addr", c.addr)
+		c.hub.notice(noticeInvalid, slog.LevelWarn, "realtime: closed", "code", d.code, "reason", d.reason, "addr", c.addr)
 	}
 	forget()
 	return true

@@ -44,7 +44,7 @@ func (c *conn) connect(ctx context.Context, id uint32, q *connectRequest) {
 	}
 	// What ends from here on must be found: without a cursor nobody would look.
 	if err := c.hub.watch.wait(ctx); err != nil {
-		c.hub.o.Logger.Warn("realtime: connect", "error", err)
+		c.hub.warn("realtime: connect", "error", err)
 		c.refuseConnect(id, refusalUnavailable)
 		return
 	}
@@ -68,7 +68,7 @@ func (c *conn) connect(ctx context.Context, id uint32, q *connectRequest) {
 	defer e.free()
 	body, err := e.encode(result)
 	if err != nil {
-		c.hub.o.Logger.Error("realtime: encode a reply", "error", err)
+		c.hub.fault("realtime: encode a reply", "error", err)
 		c.disconnect(closeInternal)
 		return
 	}
@@ -141,7 +141,7 @@ func (c *conn) welcome(ctx context.Context, id uint32) (json.RawMessage, bool) {
 	}
 	data, err := c.hub.sendable(data)
 	if err != nil {
-		c.hub.o.Logger.Error("realtime: Options.OnConnect", "error", err)
+		c.hub.fault("realtime: Options.OnConnect", "error", err)
 		c.disconnect(closeInternal)
 		return nil, false
 	}
@@ -231,12 +231,12 @@ func (c *conn) authenticate(r *http.Request) (Identity, refusal) {
 	if err != nil {
 		why := refusalOf(err)
 		if why == refusalUnavailable {
-			c.hub.o.Logger.Warn("realtime: can't tell who connects", "error", err)
+			c.hub.warn("realtime: can't tell who connects", "error", err)
 		}
 		return Identity{}, why
 	}
 	if who.user == "" || who.session == "" {
-		c.hub.o.Logger.Error("realtime: the authenticator named no user or no session")
+		c.hub.fault("realtime: the authenticator named no user or no session")
 		return Identity{}, refusalInvalid
 	}
 	if !who.expires.IsZero() && !time.Now().Before(who.expires) {
@@ -255,7 +255,7 @@ func (c *conn) identify(who Identity, token bool) bool {
 		if data := f(who); data != nil {
 			var err error
 			if info.Info, err = compact(data); err != nil {
-				c.hub.o.Logger.Error("realtime: Options.Info", "error", err)
+				c.hub.fault("realtime: Options.Info", "error", err)
 				info.Info = nil
 			}
 		}
@@ -291,7 +291,7 @@ func (c *conn) checkAlive(ctx context.Context, id uint32) bool {
 	c.mu.Unlock()
 	alive, err := c.hub.sessions.Alive(ctx, session)
 	if err != nil {
-		c.hub.o.Logger.Warn("realtime: can't tell whether a session lives", "error", err)
+		c.hub.warn("realtime: can't tell whether a session lives", "error", err)
 		c.refuse(id, errInternal)
 		c.flush()
 		c.disconnect(closeUnknown)
@@ -431,7 +431,7 @@ func (h *Hub) keepAlive(c *conn, who Identity) {
 		ctx, cancel := context.WithTimeout(h.ctx, cleanupTimeout)
 		defer cancel()
 		if err := k.KeepAlive(ctx, who.session); err != nil && h.ctx.Err() == nil {
-			h.o.Logger.Warn("realtime: keep a session alive", "error", err)
+			h.warn("realtime: keep a session alive", "error", err)
 		}
 	}()
 }

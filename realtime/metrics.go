@@ -25,7 +25,7 @@ type counts struct {
 
 	mu      sync.Mutex
 	closes  map[int]uint64
-	notices [noticeKinds]notices
+	notices map[string]*notices // by kind
 }
 
 func (h *Hub) delivered(n int) {
@@ -75,13 +75,10 @@ func (h *Hub) revoked(ended time.Time) {
 	}
 }
 
-// notice kinds are lines that clients can cause, and must not flood a log with.
+// Kinds of lines that aren't told apart by their text.
 const (
-	noticeOrigin = iota
-	noticeInvalid
-	noticeSlow
-	noticeEnded
-	noticeKinds
+	noticeInvalid = "closed: invalid"
+	noticeSlow    = "closed: slow"
 )
 
 // notices bounds the lines of one kind to one a second.
@@ -90,10 +87,22 @@ type notices struct {
 	skipped int
 }
 
-func (h *Hub) notice(kind int, text string, args ...any) {
-	h.counts.mu.Lock()
-	n := &h.counts.notices[kind]
+// warn and fault write lines that clients can cause, and must not flood a log
+// with. There are as many texts as there are calls and the host has methods.
+func (h *Hub) warn(text string, args ...any)  { h.notice(text, slog.LevelWarn, text, args...) }
+func (h *Hub) fault(text string, args ...any) { h.notice(text, slog.LevelError, text, args...) }
+
+func (h *Hub) notice(kind string, level slog.Level, text string, args ...any) {
 	now := time.Now()
+	h.counts.mu.Lock()
+	n := h.counts.notices[kind]
+	if n == nil {
+		n = &notices{}
+		if h.counts.notices == nil {
+			h.counts.notices = map[string]*notices{}
+		}
+		h.counts.notices[kind] = n
+	}
 	if now.Sub(n.last) < time.Second {
 		n.skipped++
 		h.counts.mu.Unlock()
@@ -104,10 +113,6 @@ func (h *Hub) notice(kind int, text string, args ...any) {
 	h.counts.mu.Unlock()
 	if skipped > 0 {
 		args = append(args, "others_before", skipped)
-	}
-	level := slog.LevelWarn
-	if kind == noticeEnded {
-		level = slog.LevelInfo
 	}
 	h.o.Logger.Log(context.Background(), level, text, args...)
 }

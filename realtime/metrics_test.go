@@ -2,6 +2,9 @@ package realtime_test
 
 import (
 	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -284,6 +287,39 @@ func TestLog(t *testing.T) {
 		require.Len(t, log.lines("session ended"), 1)
 		require.Contains(t, log.lines("session ended")[0], `session=s1 reason="password changed" connections=2`)
 		require.Empty(t, log.lines("secret"))
+	})
+}
+
+// However often clients ask for what fails, a line a second says so.
+func TestLogOfWhatClientsCause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &logged{}
+		s, _ := managed(t, func(o *realtime.Options) {
+			o.Logger = slog.New(slog.NewTextHandler(log, nil))
+			for _, name := range []string{"one", "other"} {
+				o.RPC[name] = func(context.Context, *realtime.Conn, json.RawMessage) (json.RawMessage, error) {
+					return nil, errors.New("the database is down")
+				}
+			}
+			o.OnMessage = func(context.Context, *realtime.Conn, json.RawMessage) { panic("host") }
+		})
+		c := s.join("ann/s1")
+		for range 100 {
+			c.call(`"rpc":{"method":"one"}`)
+			c.call(`"rpc":{"method":"other"}`)
+		}
+		require.Len(t, log.lines("realtime: rpc one"), 1)
+		require.Len(t, log.lines("realtime: rpc other"), 1)
+		time.Sleep(time.Second)
+		c.call(`"rpc":{"method":"one"}`)
+		require.Len(t, log.lines("realtime: rpc one"), 2)
+		require.Contains(t, log.lines("realtime: rpc one")[1], "others_before=99")
+		for range 10 {
+			c := s.join("ann/s1")
+			c.write(`{"send":{"data":1}}`)
+			require.Equal(t, 1011, c.code())
+		}
+		require.Len(t, log.lines("panic=host"), 1)
 	})
 }
 

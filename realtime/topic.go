@@ -148,7 +148,7 @@ func (h *Hub) unref(t *topic) {
 	if t.subscribed {
 		ctx, cancel := context.WithTimeout(context.Background(), cleanupTimeout)
 		if err := h.link.Unsubscribe(ctx, t.channel); err != nil {
-			h.o.Logger.Warn("realtime: unsubscribe", "error", err)
+			h.warn("realtime: unsubscribe", "error", err)
 		}
 		cancel()
 		t.subscribed = false
