@@ -97,7 +97,7 @@ func appendPublication(b []byte, p *Publication) []byte {
 
 func infoJSON(c *ClientInfo) []byte {
 	b, err := encodeJSON(c) // without escapes for HTML, which would make more of it than size says
-	if err != nil { // Info was checked when the client connected
+	if err != nil {         // Info was checked when the client connected
 		return []byte(`{}`)
 	}
 	return b
