@@ -138,7 +138,11 @@ func (h *Hub) Reauthorize(ctx context.Context, userID string) error {
 	// At the same time: the others take as long again as this one's connections
 	// do, and a bus that hangs must not keep these their rights.
 	here := make(chan error, 1)
-	go func() { here <- h.reaskAll(ctx, userID) }()
+	go func() {
+		err := errors.New("realtime: a rule has ended the goroutine that asked it")
+		defer func() { here <- err }()
+		err = h.reaskAll(ctx, userID)
+	}()
 	err := h.tell(ctx, message{Op: opReask, recipients: recipients{User: userID}})
 	if e := <-here; e != nil {
 		return e

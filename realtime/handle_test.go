@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -153,6 +154,30 @@ func TestOnConnect(t *testing.T) {
 				}
 				s.join("bob/s2")
 			})
+		})
+	}
+}
+
+// As FailNow of a test does: nobody else is kept waiting by that.
+func TestAHandlerThatEndsItsGoroutine(t *testing.T) {
+	exit := func(context.Context, *realtime.Conn, json.RawMessage) { runtime.Goexit() }
+	for name, open := range map[string]func() (*site, *book){
+		"on real sockets": func() (*site, *book) {
+			b := &book{}
+			return open(t, func(o *realtime.Options) { b.keep(o); o.OnMessage = exit }), b
+		},
+		"in memory": func() (*site, *book) { return managed(t, func(o *realtime.Options) { o.OnMessage = exit }) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, b := open()
+			for range 3 {
+				c := s.join("ann/s1")
+				c.write(`{"send":{"data":1}}`)
+				require.Equal(t, 1011, c.code())
+			}
+			require.NotContains(t, s.join("bob/s2").call(`"rpc":{"method":"echo"}`), "error")
+			require.NoError(t, s.Close())
+			require.Contains(t, b.all(), "close ann 1011 internal error")
 		})
 	}
 }
