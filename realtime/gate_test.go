@@ -257,3 +257,17 @@ func TestNewRefusesUnsafeCombinations(t *testing.T) {
 }
 
 var _ http.Handler = (*realtime.Hub)(nil)
+
+func TestWhatNewWasGivenIsTheHostsAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var o *realtime.Options
+		w := &world{}
+		s := inBubble(t, w, w, func(given *realtime.Options) { o = given })
+		o.RPC["late"], o.Channels["plain:"] = o.RPC["echo"], o.Channels["room:"]
+		delete(o.RPC, "echo")
+		c := s.join("ann/s1")
+		require.Equal(t, 104, code(c.call(`"rpc":{"method":"late"}`)))
+		require.NotContains(t, c.call(`"rpc":{"method":"echo"}`), "error")
+		require.False(t, c.subscribe("plain:x", "").Recoverable)
+	})
+}
