@@ -78,7 +78,8 @@ func (c *conn) message(frames []byte) error {
 }
 
 // RPCFunc answers an rpc command. data is the client's JSON, or nil; so may the
-// answer be. ctx ends with the connection and after [Options.CommandTimeout]. An
+// answer be. ctx ends when this side closes the connection, and after
+// [Options.CommandTimeout]; that the client has gone shows once it has returned. An
 // [*Error] is sent as it is; any other is logged and told as 100, temporary.
 type RPCFunc func(ctx context.Context, c *Conn, data json.RawMessage) (json.RawMessage, error)
 

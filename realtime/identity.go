@@ -14,7 +14,7 @@ type Subject interface {
 	UserID() string       // whom the credential names; never empty
 	SessionID() string    // the session it presents; never empty
 	AuthTime() time.Time  // when the user last proved who they are
-	ExpiresAt() time.Time // when the credential ends: a token's exp, a cookie session's absolute end; zero for never
+	ExpiresAt() time.Time // when the credential ends: a token's exp, a cookie session's absolute end, when Sessions are asked whether it lives on; zero for never
 	Grants() (scopes, roles []string)
 }
 
