@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"runtime/debug"
 	"sync"
@@ -259,7 +260,7 @@ func (c *conn) handle(t *task) {
 // take the process with it, as there is no net/http here to recover it.
 func (c *conn) rescue(where string) {
 	if p := recover(); p != nil {
-		c.hub.o.Logger.Error("realtime: panic in "+where, "panic", p, "stack", string(debug.Stack()))
+		c.hub.fault("realtime: panic in "+where, "panic", p, "stack", string(debug.Stack()))
 		c.disconnect(closeInternal)
 	}
 }
@@ -286,23 +287,24 @@ func (c *conn) disconnect(d disconnect) bool {
 		c.mu.Unlock()
 		return false
 	}
-	forget := c.close(d, d.reconnects())
+	forget := c.close(d, true, d.reconnects())
 	c.mu.Unlock()
 	c.wire.seal(closeFrameOf(d), d.code == closeSlow.code)
 	c.hub.wheel.schedule(c, closeWait)
 	switch d.code {
 	case closeSlow.code:
-		c.hub.notice(noticeSlow, "realtime: closed", "code", d.code, "reason", d.reason, "addr", c.addr, "user", c.user())
+		c.hub.notice(noticeSlow, slog.LevelWarn, "realtime: closed", "code", d.code, "reason", d.reason, "addr", c.addr, "user", c.user())
 	case closeInvalid.code:
-		c.hub.notice(noticeInvalid, "realtime: closed", "code", d.code, "reason", d.reason, "addr", c.addr)
+		c.hub.notice(noticeInvalid, slog.LevelWarn, "realtime: closed", "code", d.code, "reason", d.reason, "addr", c.addr)
 	}
 	forget()
 	return true
 }
 
 // close marks the connection closed and returns what remains to be done without
-// the lock. back says that the client may be back soon. c.mu is held.
-func (c *conn) close(d disconnect, back bool) (forget func()) {
+// the lock. ours says that it was not the client who chose the code, back that
+// the client may be back soon. c.mu is held.
+func (c *conn) close(d disconnect, ours, back bool) (forget func()) {
 	c.closed, c.bye = true, d
 	c.forceAt = time.Now().Add(closeWait)
 	subs, groups, running := c.subs, c.groups, c.running
@@ -311,7 +313,7 @@ func (c *conn) close(d disconnect, back bool) (forget func()) {
 	// being waited for between here and there.
 	c.hub.wg.Add(1)
 	return func() {
-		c.hub.closed(d)
+		c.hub.closed(d, ours)
 		c.hub.unregister(c)
 		for _, s := range groups {
 			s.group.drop(s)
@@ -366,7 +368,7 @@ func farewell(err error) (bye disconnect, back bool) {
 	if !errors.As(err, &ce) {
 		return closeLost, true
 	}
-	bye = disconnect{uint16(ce.Code), ce.Reason}
+	bye = disconnect{uint16(ce.Code), plain(ce.Reason)}
 	return bye, ce.Code != websocket.StatusNormalClosure && ce.Code != websocket.StatusNoStatusRcvd
 }
 
@@ -375,7 +377,7 @@ func farewell(err error) (bye disconnect, back bool) {
 func (c *conn) end(bye disconnect, back bool) {
 	c.mu.Lock()
 	if !c.closed {
-		forget := c.close(bye, back)
+		forget := c.close(bye, bye == closeLost, back)
 		c.mu.Unlock()
 		forget()
 		c.hub.wheel.schedule(c, closeWait)

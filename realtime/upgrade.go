@@ -24,7 +24,7 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "realtime: a WebSocket needs HTTP/1.1", http.StatusHTTPVersionNotSupported)
 		return
 	case !h.originAllowed(r):
-		h.notice(noticeOrigin, "realtime: origin refused", "origin", cutTo(strings.ToValidUTF8(r.Header.Get("Origin"), "?"), 200), "addr", h.address(r))
+		h.warn("realtime: origin refused", "origin", cutTo(strings.ToValidUTF8(r.Header.Get("Origin"), "?"), 200), "addr", h.address(r))
 		http.Error(w, "realtime: origin not allowed", http.StatusForbidden)
 		return
 	case !subprotocolSpoken(r):

@@ -22,7 +22,7 @@ const idleWorkers = 64
 // worker does one job at a time.
 type worker struct {
 	jobs chan *conn    // closed to end it
-	done chan struct{} // a job is done
+	done chan struct{} // a job is done; closed: the worker is gone
 	task task
 	came parting // of the job
 }
@@ -64,13 +64,18 @@ func (h *Hub) employ(c *conn, message []byte) parting {
 	}
 	w.task.message = message
 	w.jobs <- c
-	<-w.done
+	if _, lives := <-w.done; !lives {
+		c.disconnect(closeInternal)
+		return parting{}
+	}
 	p := w.came
 	h.workers.put(w)
 	return p
 }
 
 func (w *worker) run() {
+	// A handler may end the goroutine: runtime.Goexit, as FailNow of a test does.
+	defer close(w.done)
 	for c := range w.jobs {
 		w.came = c.serve(&w.task)
 		w.task = task{} // it may wait for long
