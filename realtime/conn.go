@@ -94,6 +94,9 @@ func (c *conn) read() {
 	p, replaced := parting{}, false
 	defer func() {
 		if !replaced {
+			if !p.over { // a handler has ended the goroutine
+				c.disconnect(closeInternal)
+			}
 			c.end(p.bye, p.back)
 			c.hub.wg.Done()
 		}
