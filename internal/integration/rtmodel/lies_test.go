@@ -18,6 +18,8 @@ type lie struct {
 	sessions      func(nd *node, s realtime.Sessions) realtime.Sessions
 	broker        func(nd *node, b *nodeBroker) realtime.Broker
 	endlessGrants bool // the rule doesn't say when its grants expire
+	openDesk      bool // the rule lets everybody into the channel that hubs put them in
+	noDesk        bool // hubs forget at times to put somebody into it
 }
 
 // liar are sessions that break a promise where a function is set.
@@ -149,6 +151,8 @@ var lies = []lie{
 	{name: "publications are doubled", broker: func(_ *node, b *nodeBroker) realtime.Broker { return doubling{b} }},
 	{name: "presence never ends", broker: func(_ *node, b *nodeBroker) realtime.Broker { return ghosts{b} }},
 	{name: "rules keep to themselves when grants expire", endlessGrants: true},
+	{name: "who the hub subscribes needs no right", openDesk: true},
+	{name: "hubs forget to subscribe somebody", noDesk: true},
 }
 
 // lieRuns is within how many runs a lie is to be found at the latest. Most take a

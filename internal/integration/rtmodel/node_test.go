@@ -27,6 +27,9 @@ const (
 	wheelTick  = 250 * time.Millisecond
 )
 
+// keep is how channels are kept that have a history.
+var keep = realtime.Keep{Size: 1000, TTL: time.Hour}
+
 var quiet = slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.Level(100)}))
 
 // node is one process: a hub, a session manager, and what keeps it from both.
@@ -70,10 +73,14 @@ func newNode(w *world, n int, down bool) (*node, error) {
 		broker = w.lie.broker(nd, broker.(*nodeBroker))
 	}
 	nd.hub, err = realtime.New("https://app.example", realtime.AuthenticatorFunc(nd.authenticate), sessions,
-		realtime.Rules{"room:": w.rule, "plain:": w.rule},
+		realtime.Rules{"room:": w.rule, "plain:": w.rule, "desk:": w.rule},
 		&realtime.Options{
 			Broker: broker, Logger: quiet, RefreshGrace: tokenGrace, UnknownAfter: blindAfter,
-			Channels: map[string]realtime.Channel{"room:": {HistorySize: 1000, HistoryTTL: time.Hour}},
+			Channels: map[string]realtime.Channel{
+				"room:": {HistorySize: keep.Size, HistoryTTL: keep.TTL},
+				"desk:": {HistorySize: keep.Size, HistoryTTL: keep.TTL},
+			},
+			Subscribe: nd.desk,
 			RPC: map[string]realtime.RPCFunc{"whoami": func(_ context.Context, c *realtime.Conn, _ json.RawMessage) (json.RawMessage, error) {
 				who := c.Identity()
 				w.nap()
@@ -85,6 +92,16 @@ func newNode(w *world, n int, down bool) (*node, error) {
 	}
 	nd.server = realtimetest.Serve(nd.hub)
 	return nd, nil
+}
+
+// desk is Options.Subscribe.
+func (nd *node) desk(realtime.Identity) []string {
+	nd.w.mu.Lock()
+	defer nd.w.mu.Unlock()
+	if nd.w.lie.noDesk && nd.w.pace.IntN(10) == 0 {
+		return nil
+	}
+	return []string{served}
 }
 
 func (nd *node) isDown() bool {

@@ -3,6 +3,7 @@ package rtmodel_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"pgregory.net/rapid"
@@ -178,9 +179,27 @@ func (w *world) startConnect(nd *node, l *life) {
 	token := l.cookie == "" || fair(0, 1, 2).Draw(w.t, "by token") == 0
 	var then []string
 	if fair(true, true, true, false).Draw(w.t, "subscribes") {
-		then = channels
+		then = wished
 	}
-	w.connect(nd, l, token, time.Now().Add(tokens.Draw(w.t, "token life")), then)
+	var before *client
+	if fair(true, true, false).Draw(w.t, "comes back") {
+		before = w.lastOf(l)
+	}
+	w.connect(nd, l, token, time.Now().Add(tokens.Draw(w.t, "token life")), then, before)
+}
+
+// lastOf is the newest socket of a session that is over, and that nobody has come
+// back for.
+func (w *world) lastOf(l *life) *client {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range slices.Backward(w.clients) {
+		if c.life == l && c.connected && !c.over.IsZero() && !c.followed {
+			c.followed = true
+			return c
+		}
+	}
+	return nil
 }
 
 // end ends sessions through a node: one, the others of its user, or all.
@@ -284,10 +303,15 @@ func (w *world) change(nd *node, r right, kinds *rapid.Generator[string]) {
 	w.ops.Go(func() {
 		w.nap()
 		told := !nd.mute.Load()
+		w.mu.Lock()
+		w.asking[r.user]++
+		w.mu.Unlock()
 		err := nd.hub.Reauthorize(context.Background(), r.user)
 		told = told && !nd.mute.Load()
 		w.mu.Lock()
 		defer w.mu.Unlock()
+		w.asking[r.user]--
+		w.asked[r.user] = time.Now()
 		if err != nil && !nd.closing {
 			w.violate("R3", "Reauthorize: %v", err)
 		}
@@ -300,12 +324,15 @@ func (w *world) change(nd *node, r right, kinds *rapid.Generator[string]) {
 			case other == nd:
 				a.known[other] = now
 			case told: // it has begun to ask
-				a.known[other] = now.Add(4 * time.Second)
+				a.known[other] = now.Add(askedWithin)
 			}
 		}
 		w.note("%s in %s: asked again", r.user, r.channel)
 	})
 }
+
+// askedWithin is how long a node takes that another has told to ask again.
+const askedWithin = 4 * time.Second
 
 func (w *world) fault(nd *node) {
 	what := fair("deaf", "mute", "down").Draw(w.t, "fault")
@@ -330,12 +357,7 @@ func (w *world) command(c *client, what string) {
 	channel := pick(w, "channel", channels)
 	switch what {
 	case "subscribe", "recover":
-		w.mu.Lock()
-		on := c.subs[channel].on
-		w.mu.Unlock()
-		if !on {
-			c.subscribe(channel, what == "recover")
-		}
+		c.subscribe(channel, what == "recover")
 	case "unsubscribe":
 		c.unsubscribe(channel)
 	case "client publishes":

@@ -38,6 +38,8 @@ type world struct {
 	data    map[string]map[uint64]string // channel: offset: what was published there
 	putting map[string]int               // calls of EndUser under way
 	put     map[string]time.Time         // when the last returned
+	asking  map[string]int               // calls of Reauthorize under way
+	asked   map[string]time.Time         // when the last returned
 	broken  string                       // what was violated first
 	trace   []event
 }
@@ -114,6 +116,8 @@ func (w *world) rule(_ context.Context, who realtime.Identity, channel string) (
 		}
 	}
 	switch {
+	case w.lie.openDesk && channel == served:
+		return realtime.Grant{Recover: true}, nil
 	case a.unknown:
 		return realtime.Grant{}, errDown
 	case !a.allowed || !a.until.IsZero() && !time.Now().Before(a.until):
@@ -192,8 +196,17 @@ func figures() string {
 
 var (
 	users    = []string{"ann", "bob"}
-	channels = []string{"room:a", "room:b", "plain:c"}
+	channels = []string{"room:a", "room:b", "plain:c", served}
 )
+
+// served is the channel that the hubs put everybody in who has a right to it.
+const served = "desk:d"
+
+// kept reports whether a channel has a history.
+func kept(channel string) bool { return channel != "plain:c" }
+
+// wished are the channels that clients enter by themselves.
+var wished = channels[:3]
 
 // run is one run of the model. When it returns nothing is left of it.
 func run(t *rapid.T, l lie, found func(string)) {
@@ -203,6 +216,7 @@ func run(t *rapid.T, l lie, found func(string)) {
 		pace:   rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "pace"), 0)),
 		rights: map[right]*access{}, data: map[string]map[uint64]string{},
 		putting: map[string]int{}, put: map[string]time.Time{},
+		asking: map[string]int{}, asked: map[string]time.Time{},
 	}
 	for _, user := range users {
 		for _, channel := range channels {
