@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"strings"
 	"time"
 
 	"github.com/gatewire/gatewire/realtime"
@@ -21,16 +22,17 @@ type sub struct {
 	last     uint64
 	epoch    string
 	sequence map[string]int // publisher: the last that came
+	next     map[string]int // node: the one that must come next, if something came since it began
 }
 
 // newSubs are those of a client that comes back, or of one that knows nothing.
 func newSubs(before *client) map[string]*sub {
 	subs := map[string]*sub{}
 	for _, channel := range channels {
-		s := &sub{sequence: map[string]int{}}
+		s := &sub{sequence: map[string]int{}, next: map[string]int{}}
 		if before != nil {
 			old := before.subs[channel]
-			s.last, s.epoch, s.sequence = old.last, old.epoch, maps.Clone(old.sequence)
+			s.last, s.epoch, s.sequence, s.next = old.last, old.epoch, maps.Clone(old.sequence), maps.Clone(old.next)
 		}
 		subs[channel] = s
 	}
@@ -106,12 +108,34 @@ func (c *client) putOut(s *sub, channel string, why *realtimetest.Unsubscribe, n
 		if !a.unknown && a.last[lastUnknown].Before(s.began) {
 			c.w.violate("R3", "%v loses %s for an unknown right, and it is known", c, channel)
 		}
+	case "insufficient state":
+		if !c.node.troubled(s.began) {
+			c.w.violate("R8", "%v loses %s for a gap, and there was none", c, channel)
+		}
+		c.again(channel)
 	default:
 		c.w.violate("R8", "%v loses %s: %d %s", c, channel, why.Code, why.Reason)
 	}
 	if s.served && why.Code >= 2500 {
 		c.w.violate("R8", "%v is told to subscribe to %s again, which it never did", c, channel)
 	}
+}
+
+// again enters a channel that the hub has told to enter again, mostly.
+func (c *client) again(channel string) {
+	w := c.w
+	if w.pace.IntN(4) == 0 {
+		return
+	}
+	w.ops.Go(func() {
+		for range 10 {
+			w.nap()
+			if err := c.join(channel, true); !isRefused(err, 100) {
+				return
+			}
+			time.Sleep(500 * time.Millisecond)
+		}
+	})
 }
 
 // published is what is in a publication.
@@ -136,18 +160,22 @@ func (c *client) received(s *sub, channel string, p *realtime.Publication) {
 		w.violate("R8", "%v gets %s in %s after %d", c, p.Data, channel, s.sequence[what.By])
 	}
 	s.sequence[what.By] = what.N
+	if next := s.next[what.By]; next > 0 && what.N != next {
+		w.violate("R8", "%v gets %s in %s, and has not had %d", c, p.Data, channel, next)
+	}
+	if strings.HasPrefix(what.By, "node ") {
+		s.next[what.By] = what.N + 1
+	}
 	if (p.Offset == 0) == kept(channel) {
 		w.violate("R8", "%v gets offset %d in %s", c, p.Offset, channel)
 	}
 	if p.Offset == 0 {
 		return
 	}
-	before := w.data[channel][p.Offset]
+	at := place{channel, s.epoch, p.Offset}
+	before := w.data[at]
 	if before == "" {
-		if w.data[channel] == nil {
-			w.data[channel] = map[uint64]string{}
-		}
-		w.data[channel][p.Offset] = string(p.Data)
+		w.data[at] = string(p.Data)
 	} else if before != string(p.Data) {
 		w.violate("R8", "%v gets %s at %d in %s, and others got %s", c, p.Data, p.Offset, channel, before)
 	}
@@ -163,12 +191,21 @@ func (c *client) complete() {
 		return
 	}
 	for channel, s := range c.subs {
-		if !s.on || !kept(channel) {
+		if !s.on {
 			continue
 		}
-		_, top, err := c.w.broker.Read(context.Background(), channel, realtime.ReadFilter{Keep: keep})
-		if err != nil || s.last != top.Offset {
-			c.w.violate("R8", "%v has %s up to %d, and there are %d (%v)", c, channel, s.last, top.Offset, err)
+		for _, nd := range c.w.nodes {
+			by := fmt.Sprint("node ", nd.n)
+			if s.sequence[by] != nd.sequence[channel] {
+				c.w.violate("R8", "%v has %s up to %d of %s, and there are %d", c, channel, s.sequence[by], by, nd.sequence[channel])
+			}
+		}
+		if !kept(channel) {
+			continue
+		}
+		_, top, err := c.w.depot.broker.Read(context.Background(), channel, realtime.ReadFilter{Keep: keep})
+		if err != nil || s.last != top.Offset || s.epoch != top.Epoch {
+			c.w.violate("R8", "%v has %s up to %d of %s, and there is %v (%v)", c, channel, s.last, s.epoch, top, err)
 		}
 	}
 }
@@ -206,6 +243,10 @@ func (c *client) join(channel string, recover bool) error {
 		if a.version == version && !a.denied(time.Now()) {
 			w.violate("R4", "%v is refused %s, which it has a right to", c, channel)
 		}
+	case isRefused(err, 100):
+		if !a.unknown && a.last[lastUnknown].Before(began) && !w.reasked(c.life.user, began) && !c.node.troubled(began) {
+			w.violate("R5", "%v is told to try %s again, and nothing is the matter", c, channel)
+		}
 	}
 	c.moved(s)
 	return err
@@ -223,11 +264,12 @@ func (c *client) entered(channel string, r realtimetest.Subscribed, since *realt
 	case !r.Recoverable:
 	case r.Recovered && (r.Offset != since.Offset || r.Epoch != since.Epoch):
 		w.violate("R8", "%v recovers %s from %v, and gets %v on", c, channel, *since, r)
-	case r.Recovered:
-	case since != nil:
+	case since != nil && r.Epoch == since.Epoch && !r.Recovered:
 		w.violate("R8", "%v does not recover %s from %v, where nothing was lost", c, channel, *since)
-	default:
+	}
+	if !r.Recovered {
 		s.last, s.epoch = r.Offset, r.Epoch
+		clear(s.next)
 	}
 	for i := range r.Publications {
 		c.received(s, channel, &r.Publications[i])

@@ -262,21 +262,45 @@ func (c *client) closed(end *realtimetest.CloseError, now time.Time) {
 	if !c.left && end.Code != 1006 {
 		counts.closed.Add(1)
 	}
+	if c.connected && end.Code < 3500 && !c.left && !nd.closing && c.w.pace.IntN(4) > 0 {
+		c.comeBack()
+	}
+}
+
+// comeBack has another take this one's place. w.mu is held.
+func (c *client) comeBack() {
+	w := c.w
+	c.followed = true
+	nd, then := w.nodes[w.pace.IntN(len(w.nodes))], []string(nil)
+	for _, channel := range wished {
+		if c.subs[channel].on {
+			then = append(then, channel)
+		}
+	}
+	w.ops.Go(func() {
+		w.nap()
+		w.connect(nd, c.life, c.token, time.Now().Add(30*time.Second), then, c)
+	})
 }
 
 // unsettled reports whether there is something about the channel that the hub has
 // put it into: the right is not known, or was asked about again while it came.
 func (c *client) unsettled() bool {
-	s, user := c.subs[served], c.life.user
-	return (s.served || !c.connected) && (c.puzzled() ||
-		c.w.asking[user] > 0 || !c.w.asked[user].Add(askedWithin).Before(s.began))
+	s := c.subs[served]
+	return (s.served || !c.connected) && (c.puzzled() || c.w.reasked(c.life.user, s.began))
+}
+
+// reasked reports whether a user's rights may have been asked about again since a
+// moment. w.mu is held.
+func (w *world) reasked(user string, from time.Time) bool {
+	return w.asking[user] > 0 || !w.asked[user].Add(askedWithin).Before(from)
 }
 
 // puzzled reports whether the hub may not know if the client has a right to the
-// channel it is to be put into.
+// channel it is to be put into, or may have no broker for it.
 func (c *client) puzzled() bool {
-	a := c.access(served)
-	return a.unknown || !a.last[lastUnknown].Before(c.subs[served].began)
+	a, began := c.access(served), c.subs[served].began
+	return a.unknown || !a.last[lastUnknown].Before(began) || c.node.troubled(began)
 }
 
 // ending reports whether somebody is about to end the session.

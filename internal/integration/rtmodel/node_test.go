@@ -39,6 +39,7 @@ type node struct {
 	m      *session.Manager[struct{}]
 	hub    *realtime.Hub
 	server *realtimetest.Server
+	broker *nodeBroker
 
 	deaf atomic.Bool // what ends here is not pushed to the hub
 	mute atomic.Bool // what the hub tells the others is lost
@@ -49,13 +50,14 @@ type node struct {
 	upAt     time.Time
 	outages  []outage
 	closing  bool
-	sequence int // of publications
+	cuts     trouble
+	sequence map[string]int // channel: publications
 }
 
 type outage struct{ from, to time.Time }
 
 func newNode(w *world, n int, down bool) (*node, error) {
-	nd := &node{w: w, n: n, down: down, downAt: time.Now()}
+	nd := &node{w: w, n: n, down: down, downAt: time.Now(), sequence: map[string]int{}}
 	m, err := session.New[struct{}](w.store, &session.Options{
 		Idle: cookieLife, Absolute: cookieLife, ReapEvery: -1, Logger: quiet,
 		Refresh: session.Lifetime{Idle: cookieLife, Absolute: cookieLife},
@@ -68,9 +70,10 @@ func newNode(w *world, n int, down bool) (*node, error) {
 	if w.lie.sessions != nil {
 		sessions = w.lie.sessions(nd, sessions)
 	}
-	var broker realtime.Broker = &nodeBroker{w.broker, nd}
+	nd.broker = &nodeBroker{nd: nd, depot: w.depot}
+	var broker realtime.Broker = nd.broker
 	if w.lie.broker != nil {
-		broker = w.lie.broker(nd, broker.(*nodeBroker))
+		broker = w.lie.broker(nd, nd.broker)
 	}
 	nd.hub, err = realtime.New("https://app.example", realtime.AuthenticatorFunc(nd.authenticate), sessions,
 		realtime.Rules{"room:": w.rule, "plain:": w.rule, "desk:": w.rule},
@@ -239,19 +242,4 @@ func (s *nodeSessions) OnEnd(f func(sessionID, userID, reason string)) (cancel f
 		}
 		f(sessionID, userID, reason)
 	})
-}
-
-// nodeBroker is the broker as a node's hub sees it.
-type nodeBroker struct {
-	*realtime.MemoryBroker
-	nd *node
-}
-
-func (b *nodeBroker) Broadcast(ctx context.Context, message []byte) error {
-	b.nd.w.nap()
-	if b.nd.mute.Load() {
-		counts.lost.Add(1)
-		return nil
-	}
-	return b.MemoryBroker.Broadcast(ctx, message)
 }

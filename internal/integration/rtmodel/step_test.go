@@ -19,12 +19,13 @@ var (
 		"refresh", "refresh", "refresh", "foreign refresh",
 		"end", "end", "end others", "end all", "end and connect", "end and connect", "put out",
 		"rights", "rights", "rights", "rights twice", "rights and subscribe", "rights and subscribe",
-		"fault", "fault", "heal",
+		"fault", "fault", "heal", "cut", "broker",
 		"gone", "goodbye", "mute",
 		"wait", "wait", "wait", "wait",
 	)
 	pauses   = fair[time.Duration](0, 0, 0, time.Millisecond, 10*time.Millisecond, 30*time.Millisecond, 100*time.Millisecond)
 	waits    = fair(300*time.Millisecond, time.Second, 1500*time.Millisecond, 3*time.Second, 3*time.Second, 7*time.Second, 12*time.Second, 40*time.Second)
+	cuts     = fair[time.Duration](0, 0, 10*time.Millisecond, 100*time.Millisecond, time.Second, 4*time.Second)
 	tokens   = fair[time.Duration](0, 4*time.Second, 10*time.Second, 30*time.Second, 30*time.Second, 5*time.Minute)
 	kinds    = fair("allow", "allow", "deny", "deny", "until", "until", "unknown")
 	granting = fair("allow", "until")
@@ -139,6 +140,17 @@ func (w *world) step() {
 		}
 	case "fault":
 		w.fault(nd)
+	case "cut":
+		w.cut(nd, cuts.Draw(w.t, "for"))
+	case "broker":
+		switch fair("pauses", "begins anew", "forgets").Draw(w.t, "broker") {
+		case "pauses":
+			w.breakDown(cuts.Draw(w.t, "for"), true)
+		case "begins anew":
+			w.breakDown(cuts.Draw(w.t, "for"), false)
+		default:
+			w.forget()
+		}
 	case "heal":
 		w.heal()
 	case "wait":
@@ -245,7 +257,7 @@ func (w *world) putOut(nd *node, user string) {
 	}
 	w.mu.Unlock()
 	w.ops.Go(func() {
-		told := !nd.mute.Load()
+		began, told := time.Now(), !nd.mute.Load()
 		_ = nd.hub.EndUser(context.Background(), user, "put out")
 		told = told && !nd.mute.Load()
 		w.mu.Lock()
@@ -253,7 +265,7 @@ func (w *world) putOut(nd *node, user string) {
 		w.putting[user]--
 		w.put[user] = time.Now()
 		for _, c := range those {
-			if c.node == nd || told {
+			if c.node == nd || told && c.node.heard(began) {
 				c.put = w.put[user]
 			}
 		}
@@ -262,11 +274,15 @@ func (w *world) putOut(nd *node, user string) {
 
 func (w *world) publish(nd *node, channel string) {
 	w.mu.Lock()
-	nd.sequence++
-	n := nd.sequence
+	n := nd.sequence[channel] + 1
 	w.mu.Unlock()
-	if err := nd.hub.Publish(context.Background(), channel, message(fmt.Sprint("node ", nd.n), n)); err != nil {
-		w.t.Fatal(err)
+	err := nd.hub.Publish(context.Background(), channel, message(fmt.Sprint("node ", nd.n), n))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err == nil {
+		nd.sequence[channel] = n
+	} else if w.failures.now == 0 {
+		w.violate("R8", "node %d can't publish: %v", nd.n, err)
 	}
 }
 
@@ -302,7 +318,7 @@ func (w *world) change(nd *node, r right, kinds *rapid.Generator[string]) {
 	counts.reauthorized.Add(1)
 	w.ops.Go(func() {
 		w.nap()
-		told := !nd.mute.Load()
+		began, told := time.Now(), !nd.mute.Load()
 		w.mu.Lock()
 		w.asking[r.user]++
 		w.mu.Unlock()
@@ -312,7 +328,7 @@ func (w *world) change(nd *node, r right, kinds *rapid.Generator[string]) {
 		defer w.mu.Unlock()
 		w.asking[r.user]--
 		w.asked[r.user] = time.Now()
-		if err != nil && !nd.closing {
+		if err != nil && !nd.closing && !w.failures.since(began) {
 			w.violate("R3", "Reauthorize: %v", err)
 		}
 		if a.version != version {
@@ -323,7 +339,7 @@ func (w *world) change(nd *node, r right, kinds *rapid.Generator[string]) {
 			switch {
 			case other == nd:
 				a.known[other] = now
-			case told: // it has begun to ask
+			case told && other.heard(began): // it has begun to ask
 				a.known[other] = now.Add(askedWithin)
 			}
 		}
