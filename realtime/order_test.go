@@ -294,6 +294,20 @@ func TestR8_GapsAreToldOnce(t *testing.T) {
 			require.Contains(t, fast.pushOf(`"unsubscribe"`), `"code":2500`)
 		})
 	})
+	t.Run("R3 who enters while all may be lost is judged anew: that rights have changed may be lost, too", func(t *testing.T) {
+		g := &gate{grant: everything}
+		b := &hooked{MemoryBroker: realtime.NewMemoryBroker(nil)}
+		s := gated(t, g, func(o *realtime.Options) { o.Broker = b })
+		c := s.join("ann/s1")
+		g.hook = func(n int) {
+			if n == 1 { // another hub says so, and isn't heard
+				g.set(realtime.Grant{}, realtime.ErrDenied)
+				b.handler.Gap(nil)
+			}
+		}
+		require.Equal(t, 100, code(c.call(`"subscribe":{"channel":"room:x"}`)))
+		require.Equal(t, 103, code(c.call(`"subscribe":{"channel":"room:x"}`)))
+	})
 	t.Run("R8 a round of two epochs is a gap, not a publication in the wrong place", func(t *testing.T) {
 		for _, channel := range []string{"room:x", "drop:x", "board:x"} {
 			b := &hooked{MemoryBroker: realtime.NewMemoryBroker(nil)}

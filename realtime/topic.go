@@ -246,10 +246,17 @@ func (h *Hub) lockWithRoom(ctx context.Context, t *topic) error {
 }
 
 // Gap makes everyone in these channels subscribe again, which recovers what
-// was lost or tells them that it can't be.
+// was lost or tells them that it can't be. With all channels, another hub's word
+// that rights have changed may be lost, too: who is about to enter one is not let
+// in by what the rule has said before.
 func (r *receiver) Gap(channels []string) {
 	h := (*Hub)(r)
 	if channels == nil {
+		for _, c := range h.everyone() {
+			c.mu.Lock()
+			c.rights++
+			c.mu.Unlock()
+		}
 		for i := range h.topics {
 			h.topics[i].mu.Lock()
 			for name := range h.topics[i].m {
