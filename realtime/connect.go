@@ -62,7 +62,10 @@ func (c *conn) connect(ctx context.Context, id uint32, q *connectRequest) {
 	}
 	result := &connectResult{Client: c.id, Data: data, Node: c.hub.node, Ping: seconds(c.hub.o.PingInterval), Pong: true}
 	result.Expires, result.TTL = c.ttl(time.Now())
-	subs := c.serverSubs(ctx, who, q, result)
+	subs, ok := c.serverSubs(ctx, id, who, q, result)
+	if !ok {
+		return
+	}
 
 	e, _ := encoders.Get().(*encoder)
 	defer e.free()
@@ -122,14 +125,7 @@ func (c *conn) welcome(ctx context.Context, id uint32) (json.RawMessage, bool) {
 	if f := c.hub.o.OnConnect; f != nil {
 		var err error
 		if data, err = f(ctx, &c.face); err != nil {
-			e := c.errorFor("Options.OnConnect", err)
-			c.refuse(id, e)
-			c.flush()
-			d := disconnect{closeRefused.code, e.Message}
-			if e.Temporary {
-				d.code = closeUnknown.code
-			}
-			c.disconnect(d)
+			c.turnAway(id, c.errorFor("Options.OnConnect", err))
 			return nil, false
 		}
 	}
@@ -146,6 +142,17 @@ func (c *conn) welcome(ctx context.Context, id uint32) (json.RawMessage, bool) {
 		return nil, false
 	}
 	return data, true
+}
+
+// turnAway refuses a connect and closes the connection.
+func (c *conn) turnAway(id uint32, e *Error) {
+	c.refuse(id, e)
+	c.flush()
+	d := disconnect{closeRefused.code, e.Message}
+	if e.Temporary {
+		d.code = closeUnknown.code
+	}
+	c.disconnect(d)
 }
 
 func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
@@ -370,10 +377,12 @@ func (c *conn) refresh(ctx context.Context, token string) (any, *Error) {
 }
 
 // serverSubs enters the channels the server puts a user in. One whose rule
-// refuses is left out.
-func (c *conn) serverSubs(ctx context.Context, who Identity, q *connectRequest, result *connectResult) []*subscription {
+// refuses is left out. Where the rule or the broker can't tell, the connection is
+// turned away: a client left out then would never learn of it, as only
+// connecting again brings it in. False says that this was done.
+func (c *conn) serverSubs(ctx context.Context, id uint32, who Identity, q *connectRequest, result *connectResult) ([]*subscription, bool) {
 	if c.hub.o.Subscribe == nil {
-		return nil
+		return nil, true
 	}
 	var subs []*subscription
 	room := c.hub.o.MaxQueue/2 - len(result.Data) // for all of them: they share a reply
@@ -385,6 +394,10 @@ func (c *conn) serverSubs(ctx context.Context, who Identity, q *connectRequest, 
 		}
 		p.Channel, p.server, p.room, p.whole = channel, true, room, whole
 		s, r, e := c.subscribe(ctx, p)
+		if e != nil && e.Temporary {
+			c.turnAway(id, e)
+			return nil, false
+		}
 		if e != nil {
 			c.hub.o.Logger.Debug("realtime: server-side subscription", "channel", channel, "error", e)
 			continue
@@ -402,7 +415,7 @@ func (c *conn) serverSubs(ctx context.Context, who Identity, q *connectRequest, 
 		result.Subs[channel] = r
 		subs = append(subs, s)
 	}
-	return subs
+	return subs, true
 }
 
 // keepAlive tells the sessions, once a minute, that a session is being used,

@@ -73,7 +73,9 @@ func TestR4_OneGateForEverything(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := &gate{err: c.err}
 			s := gated(t, g, func(o *realtime.Options) {
-				o.Subscribe = func(realtime.Identity) []string { return []string{"room:server"} }
+				if c.code != 100 {
+					o.Subscribe = func(realtime.Identity) []string { return []string{"room:server"} }
+				}
 			})
 			cl := s.dial(header{cookie: "ann/s1"})
 			r := cl.call(`"connect":{"subs":{"room:server":{"recover":true}}}`)
@@ -97,6 +99,33 @@ func TestR4_OneGateForEverything(t *testing.T) {
 			}
 		})
 	}
+	t.Run("R4 who can't be put into a channel for now comes back: left out, they would never learn of it", func(t *testing.T) {
+		g := &gate{grant: everything}
+		b := &hooked{MemoryBroker: realtime.NewMemoryBroker(nil)}
+		s := gated(t, g, func(o *realtime.Options) {
+			o.Broker = b
+			o.Subscribe = func(realtime.Identity) []string { return []string{"room:first", "room:server"} }
+		})
+		refused := func() {
+			t.Helper()
+			c := s.dial(header{cookie: "ann/s1"})
+			require.Equal(t, 100, code(c.call(`"connect":{}`)))
+			require.Equal(t, 3004, c.code())
+		}
+		g.set(realtime.Grant{}, errors.New("database down"))
+		refused()
+		g.set(everything, nil)
+		calls := 0
+		b.enter = func() error {
+			if calls++; calls == 2 {
+				return errors.New("broker down")
+			}
+			return nil
+		}
+		refused()
+		c := s.dial(header{cookie: "ann/s1"})
+		require.Contains(t, string(c.call(`"connect":{}`)["connect"]), "room:server")
+	})
 	t.Run("R4 the longest prefix is asked, none is 102", func(t *testing.T) {
 		g := &gate{err: realtime.ErrDenied}
 		cl := gated(t, g, nil).join("ann/s1")

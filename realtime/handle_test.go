@@ -170,8 +170,11 @@ func TestAHandlerThatEndsItsGoroutine(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, b := open()
-			for range 3 {
+			for _, calls := range []int{0, 1, 20} { // by a worker, and by the reader of a lively connection
 				c := s.join("ann/s1")
+				for range calls {
+					c.call(`"rpc":{"method":"echo"}`)
+				}
 				c.write(`{"send":{"data":1}}`)
 				require.Equal(t, 1011, c.code())
 			}

@@ -19,9 +19,10 @@ type Options struct {
 	Channels map[string]Channel
 
 	// Subscribe names the channels every connection of this user is in without
-	// asking (server-side subscriptions). Their rules are asked all the same,
-	// and a channel they refuse is left out. As SDKs never subscribe to these by
-	// themselves, a gap in one closes the connection with 3010, to come back.
+	// asking (server-side subscriptions). Their rules are asked all the same, and
+	// a channel they refuse is left out; while they can't tell, connecting is
+	// refused (100, 3004). As SDKs never subscribe to these by themselves, a gap
+	// in one closes the connection with 3010, to come back.
 	Subscribe func(who Identity) []string
 
 	// OnConnect is asked about a connection whose session lives. Its data, JSON

@@ -294,6 +294,43 @@ func TestR8_GapsAreToldOnce(t *testing.T) {
 			require.Contains(t, fast.pushOf(`"unsubscribe"`), `"code":2500`)
 		})
 	})
+	t.Run("R3 who enters while all may be lost is judged anew: that rights have changed may be lost, too", func(t *testing.T) {
+		g := &gate{grant: everything}
+		b := &hooked{MemoryBroker: realtime.NewMemoryBroker(nil)}
+		s := gated(t, g, func(o *realtime.Options) { o.Broker = b })
+		c := s.join("ann/s1")
+		g.hook = func(n int) {
+			if n == 1 { // another hub says so, and isn't heard
+				g.set(realtime.Grant{}, realtime.ErrDenied)
+				b.handler.Gap(nil)
+			}
+		}
+		require.Equal(t, 100, code(c.call(`"subscribe":{"channel":"room:x"}`)))
+		require.Equal(t, 103, code(c.call(`"subscribe":{"channel":"room:x"}`)))
+	})
+	t.Run("R8 a round of two epochs is a gap, not a publication in the wrong place", func(t *testing.T) {
+		for _, channel := range []string{"room:x", "drop:x", "board:x"} {
+			b := &hooked{MemoryBroker: realtime.NewMemoryBroker(nil)}
+			s := open(t, func(o *realtime.Options) { o.Broker = b })
+			for range 2 {
+				require.NoError(t, s.Publish(t.Context(), channel, []byte(`1`)))
+			}
+			_, top, err := b.Read(t.Context(), channel, realtime.ReadFilter{Keep: realtime.Keep{Size: 10, TTL: time.Hour}})
+			require.NoError(t, err)
+			b.enter = func() error { // what was published before the history was read comes late
+				for _, at := range []realtime.Position{{Offset: 2, Epoch: "before"}, {Offset: 3, Epoch: "before"}, {Offset: 1, Epoch: top.Epoch}, top} {
+					b.handler.Deliver(channel, realtime.Event{Kind: realtime.EventPublication, Publication: realtime.Publication{Offset: at.Offset, Epoch: at.Epoch, Data: []byte(`2`)}})
+				}
+				return nil
+			}
+			for range 20 { // they are mostly in one round
+				c := s.join("ann/s1")
+				c.subscribe(channel, `,"recover":true,"offset":2,"epoch":"`+top.Epoch+`"`)
+				require.Contains(t, c.push(), `"code":2500`, channel)
+				require.NoError(t, c.ws.CloseNow())
+			}
+		}
+	})
 	t.Run("R8 channels of the server's making: the connection comes back", func(t *testing.T) {
 		b := &hooked{MemoryBroker: realtime.NewMemoryBroker(nil)}
 		s := open(t, func(o *realtime.Options) {

@@ -249,10 +249,17 @@ func (h *Hub) lockWithRoom(ctx context.Context, t *topic) error {
 }
 
 // Gap makes everyone in these channels subscribe again, which recovers what
-// was lost or tells them that it can't be.
+// was lost or tells them that it can't be. With all channels, another hub's word
+// that rights have changed may be lost, too: who is about to enter one is not let
+// in by what the rule has said before.
 func (r *receiver) Gap(channels []string) {
 	h := (*Hub)(r)
 	if channels == nil {
+		for _, c := range h.everyone() {
+			c.mu.Lock()
+			c.rights++
+			c.mu.Unlock()
+		}
 		for i := range h.topics {
 			h.topics[i].mu.Lock()
 			for name := range h.topics[i].m {
@@ -379,13 +386,13 @@ type round struct {
 	count  int    // publications
 	first  uint64 // offsets of the first and the last publication that has one
 	last   uint64
-	epoch  string
-	broken bool // offsets are missing in between
+	epoch  string // "": they are of several, and nobody can be at all of these
+	broken bool   // offsets are missing in between
 }
 
 func newRound(t *topic, events []Event) *round {
 	r := &round{topic: t, events: events}
-	others := false
+	others, mixed := false, false
 	for i := range events {
 		e := &events[i]
 		if e.Kind != EventPublication {
@@ -396,11 +403,15 @@ func newRound(t *topic, events []Event) *round {
 		if o := e.Publication.Offset; o > 0 {
 			if r.first == 0 {
 				r.first = o
-			} else if o != r.last+1 || e.Publication.Epoch != r.epoch {
-				r.broken = true
+			} else {
+				r.broken = r.broken || o != r.last+1
+				mixed = mixed || e.Publication.Epoch != r.epoch
 			}
 			r.last, r.epoch = o, e.Publication.Epoch
 		}
+	}
+	if mixed {
+		r.epoch = ""
 	}
 	r.pubs = eventFrames(t.name, events, func(e *Event) bool { return e.Kind == EventPublication })
 	r.all = r.pubs

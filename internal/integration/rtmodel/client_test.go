@@ -34,7 +34,9 @@ type client struct {
 	left      bool // has gone, with a goodbye or without
 	muted     bool
 	put       time.Time // when EndUser had returned that was to close it
+	followed  bool      // another has come back for it
 	subs      map[string]*sub
+	puts      map[string]int   // channel: publications
 	asked     map[string]asked // channel
 }
 
@@ -42,18 +44,6 @@ type client struct {
 type asked struct {
 	version int
 	at      time.Time
-}
-
-// sub is what a client knows of a channel.
-type sub struct {
-	joining  bool
-	on       bool
-	began    time.Time // subscribing
-	held     []realtimetest.Push
-	starts   []uint64 // where subscriptions began
-	last     uint64
-	epoch    string
-	sequence map[string]int // publisher: the last that came
 }
 
 func (c *client) String() string {
@@ -64,35 +54,45 @@ func (c *client) String() string {
 	return fmt.Sprintf("client %d (%s, %v, node %d)", c.n, kind, c.life, c.node.n)
 }
 
-// connect begins a connection, which then enters channels.
-func (w *world) connect(nd *node, l *life, token bool, expires time.Time, then []string) {
-	c := &client{w: w, node: nd, life: l, token: token, expires: expires, earliest: expires, busy: true, began: time.Now(), subs: map[string]*sub{}, asked: map[string]asked{}}
+// connect begins a connection, which then enters channels; with before, from
+// where that one was.
+func (w *world) connect(nd *node, l *life, token bool, expires time.Time, then []string, before *client) {
+	c := &client{w: w, node: nd, life: l, token: token, expires: expires, earliest: expires, busy: true, began: time.Now(), asked: map[string]asked{}, puts: map[string]int{}}
 	w.mu.Lock()
-	c.n = len(w.clients)
+	c.n, c.subs = len(w.clients), newSubs(before)
+	s := c.subs[served]
+	s.moving, s.began = true, c.began
+	since, versions := map[string]*realtime.Position{}, map[string]int{}
+	if at := s.position(); at != nil {
+		since[served] = at
+	}
 	for _, channel := range channels {
-		c.subs[channel] = &sub{sequence: map[string]int{}}
+		versions[channel] = c.access(channel).version
 	}
 	w.clients = append(w.clients, c)
 	w.note("%v connects", c)
 	w.mu.Unlock()
 	counts.sockets.Add(1)
 	w.ops.Go(func() {
-		err := c.open()
+		answer, err := c.open(since)
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		now := time.Now()
 		if err == nil {
-			defer w.ops.Go(func() { c.enter(then) })
+			defer w.ops.Go(func() { c.enter(then, before != nil) })
 			c.connected, c.since = true, now
 			w.note("%v is connected", c)
 			if !l.ended.IsZero() && l.ended.Before(c.began) || l.expires.Before(c.began) {
 				w.violate("R2", "%v connects after its session has ended", c)
 			}
 			c.late(now)
+			c.seated(answer.Subs, versions, since)
+			c.moved(s)
 			return
 		}
 		w.note("%v is refused: %v", c, err)
 		c.refused(err, now)
+		c.moved(s)
 		if c.c != nil {
 			c.left = true
 			c.c.Cut()
@@ -101,16 +101,16 @@ func (w *world) connect(nd *node, l *life, token bool, expires time.Time, then [
 }
 
 // enter is the end of a connect.
-func (c *client) enter(channels []string) {
+func (c *client) enter(channels []string, recover bool) {
 	for _, channel := range channels {
-		c.join(channel, nil)
+		_ = c.join(channel, recover)
 	}
 	c.w.mu.Lock()
 	c.busy = false
 	c.w.mu.Unlock()
 }
 
-func (c *client) open() (err error) {
+func (c *client) open(since map[string]*realtime.Position) (answer realtimetest.Connected, err error) {
 	header, token := http.Header{}, ""
 	if c.token {
 		token = bearer{c.life.user, c.life.id, c.expires}.text()
@@ -120,15 +120,25 @@ func (c *client) open() (err error) {
 	c.w.nap()
 	opened, err := c.node.server.Dial(context.Background(), "/", header)
 	if err != nil {
-		return err
+		return answer, err
 	}
 	c.w.mu.Lock()
 	c.c = opened
 	c.w.mu.Unlock()
 	c.w.nap()
 	c.w.ops.Go(c.listen)
-	_, err = opened.Connect(context.Background(), token)
-	return err
+	if len(since) == 0 {
+		return opened.Connect(context.Background(), token)
+	}
+	subs := map[string]map[string]any{}
+	for channel, at := range since {
+		subs[channel] = map[string]any{"recover": true, "offset": at.Offset, "epoch": at.Epoch}
+	}
+	b, err := opened.Do(context.Background(), "connect", map[string]any{"token": token, "subs": subs})
+	if err == nil {
+		err = json.Unmarshal(b, &answer)
+	}
+	return answer, err
 }
 
 // refused checks why a connect was refused. w.mu is held.
@@ -141,7 +151,7 @@ func (c *client) refused(err error, now time.Time) {
 			c.w.violate("R3", "%v is told that its token has expired", c)
 		}
 	case errors.As(err, &refused) && refused.Code == 100 && refused.Temporary:
-		if !c.node.wasDown(c.began.Add(-time.Second), 0) { // it may take the hub so long to notice
+		if !c.node.wasDown(c.began.Add(-time.Second), 0) && !c.puzzled() { // it may take the hub so long to notice
 			c.w.violate("R5", "%v is told to come back, and the store was there", c)
 		}
 	case errors.As(err, &end): // listen sees to it
@@ -234,9 +244,11 @@ func (c *client) closed(end *realtimetest.CloseError, now time.Time) {
 		right = nd.closing
 	case 3004:
 		before := c.began.Add(-time.Second) // it may take the hub so long to notice that the store is back
-		right = nd.wasDown(before, 0) && !c.connected || nd.wasDown(before, blindAfter-time.Second)
+		right = !c.connected && (nd.wasDown(before, 0) || c.puzzled()) || nd.wasDown(before, blindAfter-time.Second)
 	case 3005:
 		right = c.token && !now.Before(c.earliest.Add(tokenGrace))
+	case 3010: // the hub can't have it subscribe again
+		right = c.unsettled()
 	case 3012:
 		right = c.muted
 	case 3500:
@@ -250,124 +262,51 @@ func (c *client) closed(end *realtimetest.CloseError, now time.Time) {
 	if !c.left && end.Code != 1006 {
 		counts.closed.Add(1)
 	}
+	if c.connected && end.Code < 3500 && !c.left && !nd.closing && c.w.pace.IntN(4) > 0 {
+		c.comeBack()
+	}
+}
+
+// comeBack has another take this one's place. w.mu is held.
+func (c *client) comeBack() {
+	w := c.w
+	c.followed = true
+	nd, then := w.nodes[w.pace.IntN(len(w.nodes))], []string(nil)
+	for _, channel := range wished {
+		if c.subs[channel].on {
+			then = append(then, channel)
+		}
+	}
+	w.ops.Go(func() {
+		w.nap()
+		w.connect(nd, c.life, c.token, time.Now().Add(30*time.Second), then, c)
+	})
+}
+
+// unsettled reports whether there is something about the channel that the hub has
+// put it into: the right is not known, or was asked about again while it came.
+func (c *client) unsettled() bool {
+	s := c.subs[served]
+	return (s.served || !c.connected) && (c.puzzled() || c.w.reasked(c.life.user, s.began))
+}
+
+// reasked reports whether a user's rights may have been asked about again since a
+// moment. w.mu is held.
+func (w *world) reasked(user string, from time.Time) bool {
+	return w.asking[user] > 0 || !w.asked[user].Add(askedWithin).Before(from)
+}
+
+// puzzled reports whether the hub may not know if the client has a right to the
+// channel it is to be put into, or may have no broker for it.
+func (c *client) puzzled() bool {
+	a, began := c.access(served), c.subs[served].began
+	return a.unknown || !a.last[lastUnknown].Before(began) || c.node.troubled(began)
 }
 
 // ending reports whether somebody is about to end the session.
 func (c *client) ending() bool {
 	alive, err := c.w.admin.Alive(context.Background(), c.life.id)
 	return err == nil && !alive
-}
-
-// pushed takes a push. w.mu is held.
-func (c *client) pushed(p realtimetest.Push, now time.Time) {
-	s := c.subs[p.Channel]
-	if s == nil {
-		if p.Message == nil || string(p.Message) != `"`+c.life.user+`"` {
-			c.w.violate("R4", "%v gets %+v", c, p)
-		}
-		return
-	}
-	if p.Publication != nil {
-		counts.received.Add(1)
-		a := c.w.rights[right{c.life.user, p.Channel}]
-		since := a.since(c.node, now)
-		if own := c.asked[p.Channel]; own.version == a.version && a.denied(now) {
-			if from := a.cutoff(own.at); since.IsZero() || from.Before(since) {
-				since = from
-			}
-		}
-		if !since.IsZero() && now.After(since) {
-			c.w.violate("R3", "%v gets a publication of %s %v after its right was gone", c, p.Channel, now.Sub(since))
-		}
-	}
-	if s.joining {
-		s.held = append(s.held, p)
-		return
-	}
-	c.take(s, p, now)
-}
-
-// published is what is in a publication.
-type published struct {
-	By string
-	N  int
-}
-
-func (c *client) take(s *sub, p realtimetest.Push, now time.Time) {
-	switch {
-	case p.Publication != nil:
-		c.received(s, p.Channel, p.Publication)
-	case p.Unsubscribe != nil:
-		s.on = false
-		c.w.note("%v is put out of %s: %d %s", c, p.Channel, p.Unsubscribe.Code, p.Unsubscribe.Reason)
-		a := c.w.rights[right{c.life.user, p.Channel}]
-		switch p.Unsubscribe.Reason {
-		case "permission denied":
-			if !a.denied(now) && a.last[lastDenied].Before(s.began) {
-				c.w.violate("R3", "%v loses %s, which it has a right to", c, p.Channel)
-			}
-		case "permission unknown":
-			if !a.unknown && a.last[lastUnknown].Before(s.began) {
-				c.w.violate("R3", "%v loses %s for an unknown right, and it is known", c, p.Channel)
-			}
-		default:
-			c.w.violate("R8", "%v loses %s: %d %s", c, p.Channel, p.Unsubscribe.Code, p.Unsubscribe.Reason)
-		}
-	}
-}
-
-// received checks the order of publications.
-func (c *client) received(s *sub, channel string, p *realtime.Publication) {
-	w := c.w
-	var what published
-	if err := json.Unmarshal(p.Data, &what); err != nil {
-		w.violate("R8", "%v gets %s in %s", c, p.Data, channel)
-		return
-	}
-	if what.N <= s.sequence[what.By] {
-		w.violate("R8", "%v gets %s in %s after %d", c, p.Data, channel, s.sequence[what.By])
-	}
-	s.sequence[what.By] = what.N
-	if p.Offset == 0 {
-		return
-	}
-	before := w.data[channel][p.Offset]
-	if before == "" {
-		if w.data[channel] == nil {
-			w.data[channel] = map[uint64]string{}
-		}
-		w.data[channel][p.Offset] = string(p.Data)
-	} else if before != string(p.Data) {
-		w.violate("R8", "%v gets %s at %d in %s, and others got %s", c, p.Data, p.Offset, channel, before)
-	}
-	for p.Offset != s.last+1 {
-		if len(s.starts) == 0 {
-			w.violate("R8", "%v gets %d in %s after %d", c, p.Offset, channel, s.last)
-			break
-		}
-		s.last, s.starts = max(s.last, s.starts[0]), s.starts[1:]
-	}
-	s.last = p.Offset
-}
-
-// complete checks that a subscription that is live has everything. w.mu is held.
-func (c *client) complete() {
-	if !c.connected || !c.over.IsZero() || c.left {
-		return
-	}
-	for channel, s := range c.subs {
-		if !s.on || channel == "plain:c" {
-			continue
-		}
-		_, top, err := c.w.broker.Read(context.Background(), channel, realtime.ReadFilter{Keep: realtime.Keep{Size: 1000, TTL: time.Hour}})
-		has := s.last
-		for _, start := range s.starts {
-			has = max(has, start)
-		}
-		if err != nil || has != top.Offset {
-			c.w.violate("R8", "%v has %s up to %d, and there are %d (%v)", c, channel, has, top.Offset, err)
-		}
-	}
 }
 
 // do runs a command of a client that is connected.
@@ -406,100 +345,6 @@ func isRefused(err error, codes ...uint32) bool {
 		}
 	}
 	return false
-}
-
-func (c *client) subscribe(channel string, recover bool) {
-	s := c.subs[channel]
-	c.w.mu.Lock()
-	var since *realtime.Position
-	if recover && s.epoch != "" {
-		since = &realtime.Position{Offset: s.last, Epoch: s.epoch}
-	}
-	c.w.mu.Unlock()
-	c.do("subscribe "+channel, func(context.Context) error { return c.join(channel, since) })
-}
-
-func (c *client) join(channel string, since *realtime.Position) error {
-	s, w := c.subs[channel], c.w
-	w.mu.Lock()
-	began := time.Now()
-	version := c.access(channel).version
-	s.joining, s.began = true, began
-	w.mu.Unlock()
-	r, err := c.c.Subscribe(context.Background(), channel, since)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	now := time.Now()
-	a := c.access(channel)
-	switch {
-	case err == nil:
-		s.on = true
-		w.note("%v is in %s", c, channel)
-		if a.version == version && a.denied(began) {
-			w.violate("R4", "%v subscribes to %s, which it has no right to", c, channel)
-		}
-		if r.Recoverable {
-			s.epoch = r.Epoch
-			if since == nil || !r.Recovered {
-				s.starts = append(s.starts, r.Offset)
-			} else if r.Offset != since.Offset {
-				w.violate("R8", "%v recovers %s from %d, and gets %d on", c, channel, since.Offset, r.Offset)
-			}
-		}
-		for i := range r.Publications {
-			c.received(s, channel, &r.Publications[i])
-		}
-	case isRefused(err, 105):
-		s.on = true
-	case isRefused(err, 103):
-		if a.version == version && !a.denied(now) {
-			w.violate("R4", "%v is refused %s, which it has a right to", c, channel)
-		}
-	}
-	s.joining = false
-	held := s.held
-	s.held = nil
-	for _, p := range held {
-		c.take(s, p, now)
-	}
-	return err
-}
-
-// access is what is granted in a channel. w.mu is held.
-func (c *client) access(channel string) *access { return c.w.rights[right{c.life.user, channel}] }
-
-func (c *client) unsubscribe(channel string) {
-	c.do("unsubscribe "+channel, func(ctx context.Context) error {
-		err := c.c.Unsubscribe(ctx, channel)
-		c.w.mu.Lock()
-		defer c.w.mu.Unlock()
-		c.subs[channel].on = false
-		return err
-	})
-}
-
-func (c *client) publish(channel string) {
-	n := 0
-	c.do("publish to "+channel, func(ctx context.Context) error {
-		c.w.mu.Lock()
-		c.subs[channel].sequence["me"]++
-		n = c.subs[channel].sequence["me"]
-		began, a := time.Now(), c.access(channel)
-		version, since := a.version, a.since(c.node, began)
-		c.w.mu.Unlock()
-		err := c.c.Publish(ctx, channel, message(fmt.Sprint("client ", c.n), n))
-		c.w.mu.Lock()
-		defer c.w.mu.Unlock()
-		a = c.access(channel)
-		if err == nil && a.version == version && !since.IsZero() && began.After(since) {
-			c.w.violate("R4", "%v publishes to %s, which it has no right to", c, channel)
-		}
-		return err
-	})
-}
-
-func message(by string, n int) json.RawMessage {
-	return json.RawMessage(fmt.Sprintf(`{"By":%q,"N":%d}`, by, n))
 }
 
 // whoami asks the hub whose connection this is.

@@ -18,6 +18,8 @@ type lie struct {
 	sessions      func(nd *node, s realtime.Sessions) realtime.Sessions
 	broker        func(nd *node, b *nodeBroker) realtime.Broker
 	endlessGrants bool // the rule doesn't say when its grants expire
+	openDesk      bool // the rule lets everybody into the channel that hubs put them in
+	noDesk        bool // hubs forget at times to put somebody into it
 }
 
 // liar are sessions that break a promise where a function is set.
@@ -106,6 +108,72 @@ func (t twice) Deliver(channel string, e realtime.Event) {
 	}
 }
 
+// handling is a broker whose events a node takes in another way.
+type handling struct {
+	*nodeBroker
+	by func(realtime.Handler) realtime.Handler
+}
+
+func (b handling) Attach(h realtime.Handler) (realtime.Link, error) {
+	return b.nodeBroker.Attach(b.by(h))
+}
+
+// secretive tells nobody of gaps.
+type secretive struct{ realtime.Handler }
+
+func (secretive) Gap([]string) {}
+
+// forgetful loses what comes without an offset, at times.
+type forgetful struct {
+	realtime.Handler
+	n *int
+}
+
+func (f forgetful) Deliver(channel string, e realtime.Event) {
+	if e.Kind == realtime.EventPublication && e.Publication.Offset == 0 {
+		if *f.n++; *f.n%10 == 0 {
+			return
+		}
+	}
+	f.Handler.Deliver(channel, e)
+}
+
+// ageless is a broker that has the same epoch for ever.
+type ageless struct{ *nodeBroker }
+
+func (b ageless) Attach(h realtime.Handler) (realtime.Link, error) {
+	return b.nodeBroker.Attach(agelessHandler{h})
+}
+
+func (b ageless) Read(ctx context.Context, channel string, f realtime.ReadFilter) ([]realtime.Publication, realtime.Position, error) {
+	if f.Since != nil {
+		f.Since = &realtime.Position{Offset: f.Since.Offset}
+	}
+	pubs, top, err := b.nodeBroker.Read(ctx, channel, f)
+	top.Epoch = "always"
+	return pubs, top, err
+}
+
+type agelessHandler struct{ realtime.Handler }
+
+func (h agelessHandler) Deliver(channel string, e realtime.Event) {
+	if e.Publication.Epoch != "" {
+		e.Publication.Epoch = "always"
+	}
+	h.Handler.Deliver(channel, e)
+}
+
+// holed is a broker whose histories lack the oldest that is asked for.
+type holed struct{ *nodeBroker }
+
+func (b holed) Read(ctx context.Context, channel string, f realtime.ReadFilter) ([]realtime.Publication, realtime.Position, error) {
+	pubs, top, err := b.nodeBroker.Read(ctx, channel, f)
+	if len(pubs) > 0 {
+		pubs = pubs[1:]
+	}
+	return pubs, top, err
+}
+
 // ghosts is a broker that takes nobody out of presence.
 type ghosts struct{ *nodeBroker }
 
@@ -147,8 +215,18 @@ var lies = []lie{
 	{name: "control messages get lost", broker: func(_ *node, b *nodeBroker) realtime.Broker { return loseControl{b} }},
 	{name: "publications get lost", broker: func(_ *node, b *nodeBroker) realtime.Broker { return loseOne{b, new(int)} }},
 	{name: "publications are doubled", broker: func(_ *node, b *nodeBroker) realtime.Broker { return doubling{b} }},
+	{name: "publications without a history get lost", broker: func(_ *node, b *nodeBroker) realtime.Broker {
+		return handling{b, func(h realtime.Handler) realtime.Handler { return forgetful{h, new(int)} }}
+	}},
+	{name: "gaps are not told", broker: func(_ *node, b *nodeBroker) realtime.Broker {
+		return handling{b, func(h realtime.Handler) realtime.Handler { return secretive{h} }}
+	}},
+	{name: "a broker begins anew with the same epoch", broker: func(_ *node, b *nodeBroker) realtime.Broker { return ageless{b} }},
+	{name: "histories have holes", broker: func(_ *node, b *nodeBroker) realtime.Broker { return holed{b} }},
 	{name: "presence never ends", broker: func(_ *node, b *nodeBroker) realtime.Broker { return ghosts{b} }},
 	{name: "rules keep to themselves when grants expire", endlessGrants: true},
+	{name: "who the hub subscribes needs no right", openDesk: true},
+	{name: "hubs forget to subscribe somebody", noDesk: true},
 }
 
 // lieRuns is within how many runs a lie is to be found at the latest. Most take a

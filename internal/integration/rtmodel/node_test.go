@@ -27,6 +27,9 @@ const (
 	wheelTick  = 250 * time.Millisecond
 )
 
+// keep is how channels are kept that have a history.
+var keep = realtime.Keep{Size: 1000, TTL: time.Hour}
+
 var quiet = slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.Level(100)}))
 
 // node is one process: a hub, a session manager, and what keeps it from both.
@@ -36,6 +39,7 @@ type node struct {
 	m      *session.Manager[struct{}]
 	hub    *realtime.Hub
 	server *realtimetest.Server
+	broker *nodeBroker
 
 	deaf atomic.Bool // what ends here is not pushed to the hub
 	mute atomic.Bool // what the hub tells the others is lost
@@ -46,13 +50,14 @@ type node struct {
 	upAt     time.Time
 	outages  []outage
 	closing  bool
-	sequence int // of publications
+	cuts     trouble
+	sequence map[string]int // channel: publications
 }
 
 type outage struct{ from, to time.Time }
 
 func newNode(w *world, n int, down bool) (*node, error) {
-	nd := &node{w: w, n: n, down: down, downAt: time.Now()}
+	nd := &node{w: w, n: n, down: down, downAt: time.Now(), sequence: map[string]int{}}
 	m, err := session.New[struct{}](w.store, &session.Options{
 		Idle: cookieLife, Absolute: cookieLife, ReapEvery: -1, Logger: quiet,
 		Refresh: session.Lifetime{Idle: cookieLife, Absolute: cookieLife},
@@ -65,15 +70,20 @@ func newNode(w *world, n int, down bool) (*node, error) {
 	if w.lie.sessions != nil {
 		sessions = w.lie.sessions(nd, sessions)
 	}
-	var broker realtime.Broker = &nodeBroker{w.broker, nd}
+	nd.broker = &nodeBroker{nd: nd, depot: w.depot}
+	var broker realtime.Broker = nd.broker
 	if w.lie.broker != nil {
-		broker = w.lie.broker(nd, broker.(*nodeBroker))
+		broker = w.lie.broker(nd, nd.broker)
 	}
 	nd.hub, err = realtime.New("https://app.example", realtime.AuthenticatorFunc(nd.authenticate), sessions,
-		realtime.Rules{"room:": w.rule, "plain:": w.rule},
+		realtime.Rules{"room:": w.rule, "plain:": w.rule, "desk:": w.rule},
 		&realtime.Options{
 			Broker: broker, Logger: quiet, RefreshGrace: tokenGrace, UnknownAfter: blindAfter,
-			Channels: map[string]realtime.Channel{"room:": {HistorySize: 1000, HistoryTTL: time.Hour}},
+			Channels: map[string]realtime.Channel{
+				"room:": {HistorySize: keep.Size, HistoryTTL: keep.TTL},
+				"desk:": {HistorySize: keep.Size, HistoryTTL: keep.TTL},
+			},
+			Subscribe: nd.desk,
 			RPC: map[string]realtime.RPCFunc{"whoami": func(_ context.Context, c *realtime.Conn, _ json.RawMessage) (json.RawMessage, error) {
 				who := c.Identity()
 				w.nap()
@@ -85,6 +95,16 @@ func newNode(w *world, n int, down bool) (*node, error) {
 	}
 	nd.server = realtimetest.Serve(nd.hub)
 	return nd, nil
+}
+
+// desk is Options.Subscribe.
+func (nd *node) desk(realtime.Identity) []string {
+	nd.w.mu.Lock()
+	defer nd.w.mu.Unlock()
+	if nd.w.lie.noDesk && nd.w.pace.IntN(10) == 0 {
+		return nil
+	}
+	return []string{served}
 }
 
 func (nd *node) isDown() bool {
@@ -222,19 +242,4 @@ func (s *nodeSessions) OnEnd(f func(sessionID, userID, reason string)) (cancel f
 		}
 		f(sessionID, userID, reason)
 	})
-}
-
-// nodeBroker is the broker as a node's hub sees it.
-type nodeBroker struct {
-	*realtime.MemoryBroker
-	nd *node
-}
-
-func (b *nodeBroker) Broadcast(ctx context.Context, message []byte) error {
-	b.nd.w.nap()
-	if b.nd.mute.Load() {
-		counts.lost.Add(1)
-		return nil
-	}
-	return b.MemoryBroker.Broadcast(ctx, message)
 }

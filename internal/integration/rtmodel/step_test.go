@@ -3,6 +3,7 @@ package rtmodel_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"pgregory.net/rapid"
@@ -18,12 +19,13 @@ var (
 		"refresh", "refresh", "refresh", "foreign refresh",
 		"end", "end", "end others", "end all", "end and connect", "end and connect", "put out",
 		"rights", "rights", "rights", "rights twice", "rights and subscribe", "rights and subscribe",
-		"fault", "fault", "heal",
+		"fault", "fault", "heal", "cut", "broker",
 		"gone", "goodbye", "mute",
 		"wait", "wait", "wait", "wait",
 	)
 	pauses   = fair[time.Duration](0, 0, 0, time.Millisecond, 10*time.Millisecond, 30*time.Millisecond, 100*time.Millisecond)
 	waits    = fair(300*time.Millisecond, time.Second, 1500*time.Millisecond, 3*time.Second, 3*time.Second, 7*time.Second, 12*time.Second, 40*time.Second)
+	cuts     = fair[time.Duration](0, 0, 10*time.Millisecond, 100*time.Millisecond, time.Second, 4*time.Second)
 	tokens   = fair[time.Duration](0, 4*time.Second, 10*time.Second, 30*time.Second, 30*time.Second, 5*time.Minute)
 	kinds    = fair("allow", "allow", "deny", "deny", "until", "until", "unknown")
 	granting = fair("allow", "until")
@@ -138,6 +140,17 @@ func (w *world) step() {
 		}
 	case "fault":
 		w.fault(nd)
+	case "cut":
+		w.cut(nd, cuts.Draw(w.t, "for"))
+	case "broker":
+		switch fair("pauses", "begins anew", "forgets").Draw(w.t, "broker") {
+		case "pauses":
+			w.breakDown(cuts.Draw(w.t, "for"), true)
+		case "begins anew":
+			w.breakDown(cuts.Draw(w.t, "for"), false)
+		default:
+			w.forget()
+		}
 	case "heal":
 		w.heal()
 	case "wait":
@@ -178,9 +191,27 @@ func (w *world) startConnect(nd *node, l *life) {
 	token := l.cookie == "" || fair(0, 1, 2).Draw(w.t, "by token") == 0
 	var then []string
 	if fair(true, true, true, false).Draw(w.t, "subscribes") {
-		then = channels
+		then = wished
 	}
-	w.connect(nd, l, token, time.Now().Add(tokens.Draw(w.t, "token life")), then)
+	var before *client
+	if fair(true, true, false).Draw(w.t, "comes back") {
+		before = w.lastOf(l)
+	}
+	w.connect(nd, l, token, time.Now().Add(tokens.Draw(w.t, "token life")), then, before)
+}
+
+// lastOf is the newest socket of a session that is over, and that nobody has come
+// back for.
+func (w *world) lastOf(l *life) *client {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range slices.Backward(w.clients) {
+		if c.life == l && c.connected && !c.over.IsZero() && !c.followed {
+			c.followed = true
+			return c
+		}
+	}
+	return nil
 }
 
 // end ends sessions through a node: one, the others of its user, or all.
@@ -226,7 +257,7 @@ func (w *world) putOut(nd *node, user string) {
 	}
 	w.mu.Unlock()
 	w.ops.Go(func() {
-		told := !nd.mute.Load()
+		began, told := time.Now(), !nd.mute.Load()
 		_ = nd.hub.EndUser(context.Background(), user, "put out")
 		told = told && !nd.mute.Load()
 		w.mu.Lock()
@@ -234,7 +265,7 @@ func (w *world) putOut(nd *node, user string) {
 		w.putting[user]--
 		w.put[user] = time.Now()
 		for _, c := range those {
-			if c.node == nd || told {
+			if c.node == nd || told && c.node.heard(began) {
 				c.put = w.put[user]
 			}
 		}
@@ -243,11 +274,15 @@ func (w *world) putOut(nd *node, user string) {
 
 func (w *world) publish(nd *node, channel string) {
 	w.mu.Lock()
-	nd.sequence++
-	n := nd.sequence
+	n := nd.sequence[channel] + 1
 	w.mu.Unlock()
-	if err := nd.hub.Publish(context.Background(), channel, message(fmt.Sprint("node ", nd.n), n)); err != nil {
-		w.t.Fatal(err)
+	err := nd.hub.Publish(context.Background(), channel, message(fmt.Sprint("node ", nd.n), n))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err == nil {
+		nd.sequence[channel] = n
+	} else if w.failures.now == 0 {
+		w.violate("R8", "node %d can't publish: %v", nd.n, err)
 	}
 }
 
@@ -283,12 +318,17 @@ func (w *world) change(nd *node, r right, kinds *rapid.Generator[string]) {
 	counts.reauthorized.Add(1)
 	w.ops.Go(func() {
 		w.nap()
-		told := !nd.mute.Load()
+		began, told := time.Now(), !nd.mute.Load()
+		w.mu.Lock()
+		w.asking[r.user]++
+		w.mu.Unlock()
 		err := nd.hub.Reauthorize(context.Background(), r.user)
 		told = told && !nd.mute.Load()
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if err != nil && !nd.closing {
+		w.asking[r.user]--
+		w.asked[r.user] = time.Now()
+		if err != nil && !nd.closing && !w.failures.since(began) {
 			w.violate("R3", "Reauthorize: %v", err)
 		}
 		if a.version != version {
@@ -299,13 +339,16 @@ func (w *world) change(nd *node, r right, kinds *rapid.Generator[string]) {
 			switch {
 			case other == nd:
 				a.known[other] = now
-			case told: // it has begun to ask
-				a.known[other] = now.Add(4 * time.Second)
+			case told && other.heard(began): // it has begun to ask
+				a.known[other] = now.Add(askedWithin)
 			}
 		}
 		w.note("%s in %s: asked again", r.user, r.channel)
 	})
 }
+
+// askedWithin is how long a node takes that another has told to ask again.
+const askedWithin = 4 * time.Second
 
 func (w *world) fault(nd *node) {
 	what := fair("deaf", "mute", "down").Draw(w.t, "fault")
@@ -330,12 +373,7 @@ func (w *world) command(c *client, what string) {
 	channel := pick(w, "channel", channels)
 	switch what {
 	case "subscribe", "recover":
-		w.mu.Lock()
-		on := c.subs[channel].on
-		w.mu.Unlock()
-		if !on {
-			c.subscribe(channel, what == "recover")
-		}
+		c.subscribe(channel, what == "recover")
 	case "unsubscribe":
 		c.unsubscribe(channel)
 	case "client publishes":

@@ -20,26 +20,36 @@ import (
 // true of them. It draws what happens next; everything that was begun goes on
 // meanwhile, at a pace of its own.
 type world struct {
-	t      *rapid.T
-	lie    lie
-	found  func(what string) // what a violation is told to; nil: it fails the test
-	began  time.Time
-	store  session.Store
-	broker *realtime.MemoryBroker
-	nodes  []*node
-	admin  *session.Manager[struct{}] // ends what has expired
-	ops    sync.WaitGroup
+	t     *rapid.T
+	lie   lie
+	found func(what string) // what a violation is told to; nil: it fails the test
+	began time.Time
+	store session.Store
+	depot *depot
+	nodes []*node
+	admin *session.Manager[struct{}] // ends what has expired
+	ops   sync.WaitGroup
 
-	mu      sync.Mutex
-	pace    *rand.Rand
-	lives   []*life
-	clients []*client
-	rights  map[right]*access
-	data    map[string]map[uint64]string // channel: offset: what was published there
-	putting map[string]int               // calls of EndUser under way
-	put     map[string]time.Time         // when the last returned
-	broken  string                       // what was violated first
-	trace   []event
+	mu       sync.Mutex
+	pace     *rand.Rand
+	lives    []*life
+	clients  []*client
+	rights   map[right]*access
+	data     map[place]string     // what was published there
+	putting  map[string]int       // calls of EndUser under way
+	put      map[string]time.Time // when the last returned
+	asking   map[string]int       // calls of Reauthorize under way
+	asked    map[string]time.Time // when the last returned
+	failures trouble              // of the broker
+	emptied  time.Time            // when the broker last lost the histories
+	broken   string               // what was violated first
+	trace    []event
+}
+
+// place is where a publication is in a history.
+type place struct {
+	channel, epoch string
+	offset         uint64
 }
 
 // life is a session.
@@ -114,6 +124,8 @@ func (w *world) rule(_ context.Context, who realtime.Identity, channel string) (
 		}
 	}
 	switch {
+	case w.lie.openDesk && channel == served:
+		return realtime.Grant{Recover: true}, nil
 	case a.unknown:
 		return realtime.Grant{}, errDown
 	case !a.allowed || !a.until.IsZero() && !time.Now().Before(a.until):
@@ -182,27 +194,37 @@ var failure string
 var errFound = errors.New("found what was looked for")
 
 // counts are figures of all runs of this process.
-var counts struct{ runs, steps, sockets, ended, lost, closed, received, refreshed, reauthorized, outages atomic.Int64 }
+var counts struct{ runs, steps, sockets, ended, lost, closed, received, refreshed, reauthorized, outages, gaps, emptied atomic.Int64 }
 
 func figures() string {
-	return fmt.Sprintf("%d runs, %d steps; %d sockets, %d closed by hubs; %d sessions ended, %d pushes and messages lost, %d outages; %d refreshes, %d questions again; %d publications received",
+	return fmt.Sprintf("%d runs, %d steps; %d sockets, %d closed by hubs; %d sessions ended, %d pushes and messages lost, %d outages; %d refreshes, %d questions again; %d times the broker was away, %d times it had lost all; %d publications received",
 		counts.runs.Load(), counts.steps.Load(), counts.sockets.Load(), counts.closed.Load(), counts.ended.Load(), counts.lost.Load(), counts.outages.Load(),
-		counts.refreshed.Load(), counts.reauthorized.Load(), counts.received.Load())
+		counts.refreshed.Load(), counts.reauthorized.Load(), counts.gaps.Load(), counts.emptied.Load(), counts.received.Load())
 }
 
 var (
 	users    = []string{"ann", "bob"}
-	channels = []string{"room:a", "room:b", "plain:c"}
+	channels = []string{"room:a", "room:b", "plain:c", served}
 )
+
+// served is the channel that the hubs put everybody in who has a right to it.
+const served = "desk:d"
+
+// kept reports whether a channel has a history.
+func kept(channel string) bool { return channel != "plain:c" }
+
+// wished are the channels that clients enter by themselves.
+var wished = channels[:3]
 
 // run is one run of the model. When it returns nothing is left of it.
 func run(t *rapid.T, l lie, found func(string)) {
 	w := &world{
 		t: t, lie: l, found: found, began: time.Now(),
-		store: session.NewMemoryStore(nil), broker: realtime.NewMemoryBroker(nil),
+		store: session.NewMemoryStore(nil), depot: newDepot(),
 		pace:   rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "pace"), 0)),
-		rights: map[right]*access{}, data: map[string]map[uint64]string{},
+		rights: map[right]*access{}, data: map[place]string{},
 		putting: map[string]int{}, put: map[string]time.Time{},
+		asking: map[string]int{}, asked: map[string]time.Time{},
 	}
 	for _, user := range users {
 		for _, channel := range channels {
@@ -275,7 +297,11 @@ func (w *world) settle() {
 	w.heal()
 	time.Sleep(1200 * time.Millisecond)
 	w.ops.Wait()
-	time.Sleep(3 * time.Second)
+	w.publishAll()               // shows who has missed something, and who does not know of another epoch
+	time.Sleep(12 * time.Second) // more than a presence beat: who could not be taken out is
+	w.ops.Wait()
+	w.publishAll()
+	time.Sleep(time.Second)
 	w.look()
 	w.mu.Lock()
 	for _, c := range w.clients {
@@ -307,8 +333,17 @@ func (w *world) settle() {
 		}
 	}
 	for _, channel := range channels {
-		if list, err := w.broker.List(context.Background(), channel, 100); err != nil || len(list) > 0 {
+		if list, err := w.depot.people.List(context.Background(), channel, 100); err != nil || len(list) > 0 {
 			w.violate("R10", "%v are left in %s (%v)", list, channel, err)
+		}
+	}
+}
+
+// publishAll has every node publish in every channel.
+func (w *world) publishAll() {
+	for _, nd := range w.nodes {
+		for _, channel := range channels {
+			w.publish(nd, channel)
 		}
 	}
 }
