@@ -65,9 +65,24 @@ func (p *Process) Wait() error {
 	}
 }
 
-// FreePort finds a port of loopback that nothing listens on, below limit (0:
-// any). Another process may take it before a server does.
-func FreePort(limit int) (int, error) {
+// OnFreePort calls run with a port of loopback that nothing listens on, below
+// limit (0: any). Another process may be faster than a server to use it: run
+// gets three tries, each with a port of its own.
+func OnFreePort(limit int, run func(port int) error) error {
+	var port int
+	var err error
+	for range 3 {
+		if port, err = freePort(limit); err != nil {
+			return err
+		}
+		if err = run(port); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+func freePort(limit int) (int, error) {
 	for range 100 {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {

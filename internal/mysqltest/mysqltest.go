@@ -69,17 +69,13 @@ func Start() (_ *Server, err error) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("mysqltest: %s: %w\n%s", install, err, out)
 	}
-	// Between finding a free port and using it another process may be faster.
-	for range 3 {
-		if s.port, err = child.FreePort(0); err != nil {
-			return nil, err
-		}
-		if err = s.Run(); err == nil {
-			return s, nil
-		}
+	if err := child.OnFreePort(0, s.runOn); err != nil {
+		return nil, err
 	}
-	return nil, err
+	return s, nil
 }
+
+func (s *Server) runOn(port int) error { s.port = port; return s.Run() }
 
 func (s *Server) data() string    { return filepath.Join(s.dir, "data") }
 func (s *Server) init() string    { return filepath.Join(s.dir, "init.sql") }

@@ -65,17 +65,13 @@ func Start(config ...string) (_ *Server, err error) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("pgtest: initdb: %w\n%s", err, out)
 	}
-	// Between finding a free port and using it another process may be faster.
-	for range 3 {
-		if s.port, err = child.FreePort(0); err != nil {
-			return nil, err
-		}
-		if err = s.Run(); err == nil {
-			return s, nil
-		}
+	if err := child.OnFreePort(0, s.runOn); err != nil {
+		return nil, err
 	}
-	return nil, err
+	return s, nil
 }
+
+func (s *Server) runOn(port int) error { s.port = port; return s.Run() }
 
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 

@@ -42,18 +42,14 @@ func Start(config ...string) (_ *Server, err error) {
 	if s.dir, err = os.MkdirTemp("", "gatewire-redis"); err != nil {
 		return nil, err
 	}
-	// Between finding a free port and using it another process may be faster.
-	for range 3 {
-		// A cluster's nodes talk on the port 10,000 above.
-		if s.port, err = child.FreePort(55_000); err != nil {
-			break
-		}
-		if err = s.Run(); err == nil {
-			return s, nil
-		}
+	// A cluster's nodes talk on the port 10,000 above.
+	if err := child.OnFreePort(55_000, s.runOn); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
-	return nil, errors.Join(err, s.Close())
+	return s, nil
 }
+
+func (s *Server) runOn(port int) error { s.port = port; return s.Run() }
 
 // Addr is the server's address, as "127.0.0.1:6379".
 func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
