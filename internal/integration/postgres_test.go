@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatewire/gatewire/auth/accounts"
+	"github.com/gatewire/gatewire/internal/integration/dbtest"
 	"github.com/gatewire/gatewire/jwt"
 	"github.com/gatewire/gatewire/session"
 	"github.com/gatewire/gatewire/session/sessiontest"
@@ -19,8 +20,8 @@ import (
 // onServers runs f on an empty database of each kind that lets transactions run
 // side by side.
 func onServers(t *testing.T, f func(t *testing.T, dsn string)) {
-	t.Run("PostgreSQL", func(t *testing.T) { f(t, postgresDSN(t)) })
-	t.Run("MariaDB", func(t *testing.T) { f(t, mysqlDSN(t)) })
+	t.Run("PostgreSQL", func(t *testing.T) { f(t, dbtest.PostgresDSN(t)) })
+	t.Run("MariaDB", func(t *testing.T) { f(t, dbtest.MySQLDSN(t)) })
 }
 
 // with adds a setting of the connection to a connection string.
@@ -196,7 +197,7 @@ func TestS25_LogIsCommittedInOrder(t *testing.T) {
 
 // A session is touched while the reaper looks at it: it lives.
 func TestS8_PostgresReaperSparesWhatWasTouched(t *testing.T) {
-	dsn := postgresDSN(t)
+	dsn := dbtest.PostgresDSN(t)
 	db := openDSN(t, dsn)
 	s := sessionsOn(t, db)
 	ctx, now := t.Context(), time.Now()
@@ -248,7 +249,7 @@ func TestS4_LogHasTheLastKey(t *testing.T) {
 }
 
 func TestJ12_PostgresOneOfTwoNodesAddsAKey(t *testing.T) {
-	dsn := postgresDSN(t)
+	dsn := dbtest.PostgresDSN(t)
 	a := accountsOn(t, openDSN(t, dsn))
 	ctx := t.Context()
 	db, reached, resume := paused(t, dsn)
@@ -270,7 +271,7 @@ func TestJ12_PostgresOneOfTwoNodesAddsAKey(t *testing.T) {
 func TestS25_PostgresIsolationLevels(t *testing.T) {
 	for _, level := range []string{"repeatable read", "serializable"} {
 		t.Run(level, func(t *testing.T) {
-			dsn := with(postgresDSN(t), "default_transaction_isolation", level)
+			dsn := with(dbtest.PostgresDSN(t), "default_transaction_isolation", level)
 			s := sessionsOn(t, openDSN(t, dsn))
 			ctx := t.Context()
 			var now string
@@ -293,14 +294,14 @@ func TestS25_PostgresIsolationLevels(t *testing.T) {
 		})
 	}
 	sessiontest.Run(t, func(t *testing.T) session.Store {
-		return sessionsOn(t, openDSN(t, with(postgresDSN(t), "default_transaction_isolation", "serializable")))
+		return sessionsOn(t, openDSN(t, with(dbtest.PostgresDSN(t), "default_transaction_isolation", "serializable")))
 	})
 }
 
 // The server ends a deadlock by failing one of the two. When that is the
 // store's transaction, it is run again.
 func TestS25_PostgresDeadlockIsRetried(t *testing.T) {
-	dsn := postgresDSN(t)
+	dsn := dbtest.PostgresDSN(t)
 	db := openDSN(t, dsn)
 	s := sessionsOn(t, db)
 	ctx := t.Context()
@@ -339,7 +340,7 @@ func TestS25_PostgresDeadlockIsRetried(t *testing.T) {
 // PostgreSQL has no text with a zero byte or outside UTF-8. What would need it
 // is refused whole, in words that don't repeat it; who looks for it finds nothing.
 func TestPostgresRefusesTextItCannotKeep(t *testing.T) {
-	db := openDSN(t, postgresDSN(t))
+	db := openDSN(t, dbtest.PostgresDSN(t))
 	s, a := sessionsOn(t, db), accountsOn(t, db)
 	furnish(t, s, a)
 	ctx, now := t.Context(), time.Now()
@@ -406,7 +407,7 @@ func TestPostgresRefusesTextItCannotKeep(t *testing.T) {
 
 // A database in another encoding could not keep every name: Migrate says so.
 func TestPostgresWantsUTF8(t *testing.T) {
-	server := ownServer(t)
+	server := dbtest.Postgres(t)
 	_, err := openDSN(t, server.URL()).Exec(`CREATE DATABASE latin1 ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'`)
 	require.NoError(t, err)
 	latin1 := openDSN(t, strings.Replace(server.URL(), "/postgres?", "/latin1?", 1))
@@ -418,8 +419,8 @@ func TestPostgresWantsUTF8(t *testing.T) {
 
 // Migrate of a schema that is up to date needs no right to create anything.
 func TestPostgresServesAUserWhoMayNotMigrate(t *testing.T) {
-	owner := ownServer(t).URL()
-	dsn := newSchema(t, owner)
+	owner := dbtest.Postgres(t).URL()
+	dsn := dbtest.PostgresSchema(t, owner)
 	db := openDSN(t, dsn)
 	u, err := url.Parse(dsn)
 	require.NoError(t, err)
