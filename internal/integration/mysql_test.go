@@ -49,13 +49,7 @@ func TestS25_MySQLIsolationLevels(t *testing.T) {
 			dsn := with(dbtest.MySQLDSN(t), "tx_isolation", "'"+level+"'")
 			s := sessionsOn(t, openDSN(t, dsn))
 			ctx := t.Context()
-			db, reached, resume := paused(t, dsn)
-			slow := sessionsOnMigrated(t, db)
-			ended := background(func() error {
-				_, err := slow.EndUser(ctx, "u", "", session.ReasonPasswordChanged, time.Now())
-				return err
-			})
-			<-reached
+			ended, resume := endingUser(t, dsn)
 			created := background(func() error { return s.Create(ctx, record("s1", "u"), 0) })
 			waits(t, created, "a session began while all of the user's were being ended")
 			// A stricter level would have locked what is between the rows, too.

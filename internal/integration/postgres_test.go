@@ -71,6 +71,19 @@ func pausedAt(t *testing.T, dsn, statement string) (watch *spy, db *sql.DB, reac
 	return watch, db, there, func() { close(free) }
 }
 
+// endingUser has all sessions of the user u being ended, up to the commit.
+func endingUser(t *testing.T, dsn string) (ended <-chan error, resume func()) {
+	t.Helper()
+	db, reached, resume := paused(t, dsn)
+	s, ctx := sessionsOnMigrated(t, db), t.Context()
+	ended = background(func() error {
+		_, err := s.EndUser(ctx, "u", "", session.ReasonPasswordChanged, time.Now())
+		return err
+	})
+	<-reached
+	return ended, resume
+}
+
 // parameter is the first of a statement.
 func parameter(db *sql.DB) string {
 	if onMySQL(db) {
@@ -134,13 +147,7 @@ func TestS22_ReplaceWaitsForEndUser(t *testing.T) {
 		ctx := t.Context()
 		anonymous := record("s1", "")
 		require.NoError(t, s.Create(ctx, anonymous, session.AnyEpoch))
-		db, reached, resume := paused(t, dsn)
-		slow := sessionsOnMigrated(t, db)
-		ended := background(func() error {
-			_, err := slow.EndUser(ctx, "u", "", session.ReasonPasswordChanged, time.Now())
-			return err
-		})
-		<-reached
+		ended, resume := endingUser(t, dsn)
 		mine := anonymous
 		mine.UserID = "u"
 		replaced := background(func() error { return s.Replace(ctx, mine.Key, mine, 1) })
@@ -279,13 +286,7 @@ func TestS25_PostgresIsolationLevels(t *testing.T) {
 			require.Equal(t, level, now)
 
 			// A sign-in waits for the end of the user's sessions, and must see it then.
-			db, reached, resume := paused(t, dsn)
-			slow := sessionsOnMigrated(t, db)
-			ended := background(func() error {
-				_, err := slow.EndUser(ctx, "u", "", session.ReasonPasswordChanged, time.Now())
-				return err
-			})
-			<-reached
+			ended, resume := endingUser(t, dsn)
 			created := background(func() error { return s.Create(ctx, record("s1", "u"), 0) })
 			waits(t, created, "a session began while all of the user's were being ended")
 			resume()
