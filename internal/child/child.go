@@ -54,6 +54,19 @@ func (p *Process) Ended() bool {
 	}
 }
 
+// Await waits until the server is ready.
+func (p *Process) Await(ready func() bool) error {
+	for start := time.Now(); time.Since(start) < Patience; time.Sleep(20 * time.Millisecond) {
+		if p.Ended() {
+			return errors.New("the server ended at its start:\n" + p.Log())
+		}
+		if ready() {
+			return nil
+		}
+	}
+	return errors.New("the server does not get ready")
+}
+
 // Wait waits for an end that was asked for.
 func (p *Process) Wait() error {
 	defer p.pipe.Close()

@@ -105,16 +105,10 @@ func (s *Server) Run() error {
 		return err
 	}
 	s.running = p
-	for start := time.Now(); time.Since(start) < child.Patience; time.Sleep(20 * time.Millisecond) {
-		if p.Ended() {
-			_ = s.end(os.Kill)
-			return fmt.Errorf("mysqltest: the server ended at its start:\n%s", p.Log())
-		}
-		if s.greets() {
-			return nil
-		}
+	if err := p.Await(s.greets); err != nil {
+		return errors.Join(fmt.Errorf("mysqltest: %w", err), s.Kill())
 	}
-	return errors.Join(errors.New("mysqltest: the server does not get ready"), s.Kill())
+	return nil
 }
 
 // greets reports whether the server lets clients in: it listens earlier than
@@ -132,17 +126,17 @@ func (s *Server) greets() bool {
 }
 
 // Stop shuts the server down in order; connections are cut.
-func (s *Server) Stop() error { return s.end(terminate) }
+func (s *Server) Stop() error { return s.end(child.Terminate) }
 
 // Kill ends the server at once, as kill -9 does: the next Run has to recover from
 // its log.
 func (s *Server) Kill() error { return s.end(os.Kill) }
 
 // Pause keeps the server from doing anything: connections stay, nothing moves.
-func (s *Server) Pause() error { return s.signal(pause) }
+func (s *Server) Pause() error { return s.signal(child.Pause) }
 
 // Resume lets a paused server go on.
-func (s *Server) Resume() error { return s.signal(resume) }
+func (s *Server) Resume() error { return s.signal(child.Resume) }
 
 func (s *Server) signal(sig os.Signal) error {
 	if s.running == nil || s.running.Ended() { // the number may be somebody else's by now

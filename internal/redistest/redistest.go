@@ -65,32 +65,34 @@ func (s *Server) Run() error {
 		return err
 	}
 	s.running = p
-	for start := time.Now(); time.Since(start) < child.Patience; time.Sleep(10 * time.Millisecond) {
-		if p.Ended() {
-			_ = s.Kill()
-			return fmt.Errorf("redistest: the server ended at its start:\n%s", p.Log())
-		}
-		// Who answers at the port must be ours.
-		if out, err := s.Do("INFO", "server"); err == nil && strings.Contains(out, "process_id:"+strconv.Itoa(s.pid())+"\r") {
-			if _, err := s.Do("PING"); err == nil {
-				return nil
-			}
-		}
+	if err := p.Await(s.answers); err != nil {
+		return errors.Join(fmt.Errorf("redistest: %w", err), s.Kill())
 	}
-	return errors.Join(errors.New("redistest: the server does not get ready"), s.Kill())
+	return nil
+}
+
+// answers reports whether the server is ready. Who answers at the port must be
+// ours.
+func (s *Server) answers() bool {
+	out, err := s.Do("INFO", "server")
+	if err != nil || !strings.Contains(out, "process_id:"+strconv.Itoa(s.pid())+"\r") {
+		return false
+	}
+	_, err = s.Do("PING")
+	return err == nil
 }
 
 // Kill ends the server at once, as kill -9 does.
-func (s *Server) Kill() error { return s.end(kill) }
+func (s *Server) Kill() error { return s.end(os.Kill) }
 
 // Stop shuts the server down in order.
-func (s *Server) Stop() error { return s.end(terminate) }
+func (s *Server) Stop() error { return s.end(child.Terminate) }
 
 // Pause keeps the server from answering: connections stay, nothing moves.
-func (s *Server) Pause() error { return s.signal(pause) }
+func (s *Server) Pause() error { return s.signal(child.Pause) }
 
 // Resume lets a paused server go on.
-func (s *Server) Resume() error { return s.signal(resume) }
+func (s *Server) Resume() error { return s.signal(child.Resume) }
 
 func (s *Server) end(sig os.Signal) error {
 	if s.running == nil {
@@ -98,7 +100,7 @@ func (s *Server) end(sig os.Signal) error {
 	}
 	if !s.running.Ended() { // else the number may be somebody else's by now
 		_ = s.signal(sig)
-		_ = s.signal(resume)
+		_ = s.signal(child.Resume)
 	}
 	err := s.running.Wait()
 	s.running = nil
