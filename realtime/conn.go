@@ -59,8 +59,11 @@ type conn struct {
 	renewAt   time.Time // when a subscription's grant expires
 	forceAt   time.Time // when a closed connection is cut
 
-	bucket bucket  // used by the reader's commands alone
-	out    *[]byte // likewise: answers not yet sent; nil: none
+	bucket  bucket    // used by the reader's commands alone
+	handled time.Time // likewise: when the last message was
+	streak  int       // likewise: of messages that came soon after the one before
+	deep    bool      // the reader's stack has grown
+	out     *[]byte   // likewise: answers not yet sent; nil: none
 
 	spoke spoke // guarded by wheel.mu
 	kin   [2]kin
@@ -85,17 +88,26 @@ var messages = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b
 
 // read is the connection's one goroutine. Where the socket can be waited for by
 // itself, all it does is wait, on the smallest stack there is: what comes is read
-// and handled by a worker.
+// and handled by a worker, unless the connection is lively.
 func (c *conn) read() {
-	defer c.hub.wg.Done()
-	p := parting{}
-	defer func() { c.end(p.bye, p.back) }()
+	p, replaced := parting{}, false
+	defer func() {
+		if !replaced {
+			c.end(p.bye, p.back)
+			c.hub.wg.Done()
+		}
+	}()
 	for !p.over {
 		if c.wire.raw.usable() {
 			c.wire.wait()
 			p = c.hub.employ(c, nil)
 		} else {
 			p = c.readNext(nil)
+		}
+		if c.deep && c.streak == 0 && !p.over {
+			c.deep, replaced = false, true
+			go c.read()
+			return
 		}
 	}
 }
@@ -159,26 +171,32 @@ func (c *conn) readMessage(typ websocket.MessageType, r io.Reader, t *task) bool
 			return false
 		}
 	}
+	c.take(typ, b, t)
+	return true
+}
+
+// take handles a message that has been read.
+func (c *conn) take(typ websocket.MessageType, b []byte, t *task) {
 	// Invalid UTF-8 would reach other clients inside of their JSON, and make
 	// their browsers give up the connection (RFC 6455 section 8.1).
 	if typ != websocket.MessageText || !utf8.Valid(b) {
 		c.disconnect(closeBadRequest)
-		return true
+		return
 	}
 	if string(b) == "{}" {
+		c.streak = 0
 		if !c.pong() {
 			c.disconnect(closeBadRequest)
 		}
-		return true
+		return
 	}
 	if t == nil {
 		c.hub.employ(c, b)
-		return true
+		return
 	}
 	t.message = b
 	c.handle(t)
 	t.message = nil
-	return true
 }
 
 // serve does a worker's job: to handle the message of the task, or to read and
@@ -190,8 +208,14 @@ func (c *conn) serve(t *task) parting {
 		return parting{}
 	}
 	for {
-		if p := c.readNext(t); p.over || !c.wire.more() {
+		if b, ok := c.wire.text(c.hub.o.MaxMessage); ok {
+			c.take(websocket.MessageText, b, t)
+			c.wire.early = c.wire.controls(c.wire.early)
+		} else if p := c.readNext(t); p.over {
 			return p
+		}
+		if !c.wire.more() {
+			return parting{}
 		}
 	}
 }
@@ -216,9 +240,14 @@ func (c *conn) handle(t *task) {
 	c.mu.Unlock()
 	defer func() {
 		c.mu.Lock()
+		now := time.Now()
 		c.busy, c.running = false, nil
-		c.pongBy = time.Now().Add(c.hub.o.PongTimeout) // one that came meanwhile is still unread
+		c.pongBy = now.Add(c.hub.o.PongTimeout) // one that came meanwhile is still unread
 		c.mu.Unlock()
+		if c.streak++; now.Sub(c.handled) >= soon {
+			c.streak = 0
+		}
+		c.streak, c.handled = min(c.streak, lively), now
 		c.afterwards()
 	}()
 	defer c.rescue("a command")
