@@ -84,6 +84,22 @@ func endingUser(t *testing.T, dsn string) (ended <-chan error, resume func()) {
 	return ended, resume
 }
 
+// signInWaits checks that a sign-in waits for the end of the user's sessions, and
+// sees it then.
+func signInWaits(t *testing.T, dsn string) {
+	t.Helper()
+	s, ctx := sessionsOn(t, openDSN(t, dsn)), t.Context()
+	ended, resume := endingUser(t, dsn)
+	created := background(func() error { return s.Create(ctx, record("s1", "u"), 0) })
+	waits(t, created, "a session began while all of the user's were being ended")
+	soon, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	require.NoError(t, s.Create(soon, record("s2", "v"), 0), "other users don't wait")
+	resume()
+	require.NoError(t, <-ended)
+	require.ErrorIs(t, <-created, session.ErrEpoch)
+}
+
 // parameter is the first of a statement.
 func parameter(db *sql.DB) string {
 	if onMySQL(db) {
@@ -279,19 +295,10 @@ func TestS25_PostgresIsolationLevels(t *testing.T) {
 	for _, level := range []string{"repeatable read", "serializable"} {
 		t.Run(level, func(t *testing.T) {
 			dsn := with(dbtest.PostgresDSN(t), "default_transaction_isolation", level)
-			s := sessionsOn(t, openDSN(t, dsn))
-			ctx := t.Context()
 			var now string
 			require.NoError(t, openDSN(t, dsn).QueryRow(`SHOW transaction_isolation`).Scan(&now))
 			require.Equal(t, level, now)
-
-			// A sign-in waits for the end of the user's sessions, and must see it then.
-			ended, resume := endingUser(t, dsn)
-			created := background(func() error { return s.Create(ctx, record("s1", "u"), 0) })
-			waits(t, created, "a session began while all of the user's were being ended")
-			resume()
-			require.NoError(t, <-ended)
-			require.ErrorIs(t, <-created, session.ErrEpoch)
+			signInWaits(t, dsn)
 		})
 	}
 	sessiontest.Run(t, func(t *testing.T) session.Store {
