@@ -80,7 +80,7 @@ type Options struct {
 	CommandTimeout time.Duration // for one command, as its context sees it. Defaults to 10 s.
 	RefreshGrace   time.Duration // after a token's end until 3005. Defaults to 5 s.
 	DrainWindow    time.Duration // over which Drain spreads its closes. Defaults to 5 s.
-	LeaveGrace     time.Duration // a client whose connection broke stays in presence: who is back by then was never away. One that says goodbye, or is put out, leaves at once. Defaults to 2 s; negative: none.
+	LeaveGrace     time.Duration // a client whose connection broke stays in presence for so long, so that a user who is back by then was never away: the new connection joins before the old one leaves. One that says goodbye, or is told not to come back, leaves at once. Defaults to 2 s; negative: none.
 	UnknownAfter   time.Duration // without an answer from Sessions until 3004. Defaults to 30 s.
 	WatchInterval  time.Duration // between questions which sessions ended. Defaults to 500 ms; at most 1 s.
 }
