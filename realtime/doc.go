@@ -1,7 +1,7 @@
 // Package realtime serves authenticated WebSocket connections and channels on
 // them: a hub is an [http.Handler] for a host's own mux. It speaks the JSON
 // client protocol of Centrifuge, whose SDKs for JavaScript, Go and Python connect
-// as they are.
+// as they are; https://centrifugal.dev/docs/transports/client_protocol has its frames.
 //
 // Begin with [New]. It takes who is calling, which sessions live, and who may
 // do what in which channels:
