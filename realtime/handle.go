@@ -104,7 +104,7 @@ func Reply[In, Out any](f func(ctx context.Context, c *Conn, in In) (Out, error)
 }
 
 // Receive makes a [MessageFunc] of a typed function. Data that doesn't fit closes
-// the connection with 3501 and what is wrong.
+// the connection with 3501 and what is wrong; no data is In's zero value.
 func Receive[In any](f func(ctx context.Context, c *Conn, in In)) MessageFunc {
 	return func(ctx context.Context, c *Conn, data json.RawMessage) {
 		var in In

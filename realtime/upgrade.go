@@ -18,6 +18,10 @@ const subprotocol = "centrifuge-json"
 // a subprotocol that isn't spoken 400, no upgrade 426, HTTP/2 505, draining 503.
 // What is wrong with who sends it is a coded close on the open socket, as
 // browsers show pages nothing of a refused handshake.
+//
+// A middleware around it that wraps the ResponseWriter must let it be hijacked:
+// by a method Unwrap, as for [http.ResponseController], or Hijack. Many that log or
+// compress don't, and neither does [http.TimeoutHandler].
 func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.ProtoMajor != 1:
