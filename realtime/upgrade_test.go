@@ -35,28 +35,28 @@ type mute struct{ http.ResponseWriter }
 // Behind a writer that keeps the connection to itself the handshake isn't
 // answered with 101, which no connection would follow.
 func TestHandshakeThroughAWriterThatHidesTheConnection(t *testing.T) {
-	var log strings.Builder
-	s := open(t, func(o *realtime.Options) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 	for name, wrap := range map[string]func(http.Handler) http.Handler{
-		"a middleware's": func(next http.Handler) http.Handler {
+		"_test.mute": func(next http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { next.ServeHTTP(mute{w}, r) })
 		},
-		"a middleware's, wrapped": func(next http.Handler) http.Handler {
+		"_test.mute, wrapped": func(next http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { next.ServeHTTP(outer{mute{w}}, r) })
 		},
-		"TimeoutHandler's": func(next http.Handler) http.Handler { return http.TimeoutHandler(next, time.Minute, "") },
+		"timeoutWriter": func(next http.Handler) http.Handler { return http.TimeoutHandler(next, time.Minute, "") },
 	} {
 		t.Run(name, func(t *testing.T) {
+			var log strings.Builder
+			s := open(t, func(o *realtime.Options) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 			srv := httptest.NewServer(wrap(s))
 			defer srv.Close()
 			_, res, err := websocket.Dial(t.Context(), srv.URL, nil)
 			require.Error(t, err)
 			require.Equal(t, http.StatusInternalServerError, res.StatusCode)
+			require.NoError(t, s.Close())
+			require.Contains(t, log.String(), "can't be taken over")
+			require.Contains(t, log.String(), strings.TrimSuffix(name, ", wrapped"))
 		})
 	}
-	require.NoError(t, s.Close())
-	require.Contains(t, log.String(), "can't be taken over")
-	require.Contains(t, log.String(), "_test.mute")
 }
 
 // The handshake is answered through a writer that keeps statuses back, also one
