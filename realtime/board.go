@@ -27,11 +27,12 @@ type Board struct {
 	size   int
 }
 
-// NewBoard makes an empty board. It publishes when a value has changed, at most
-// once every interval, and again after half the channel's HistoryTTL. The channel
-// must keep a history and have Overflow Latest: who subscribes, comes back or is
-// slow gets the newest, if the [Rule] grants Recover. Write it on one node and
-// read it on all: of two boards on one channel each overwrites the other.
+// NewBoard makes an empty board, of which nothing is seen before the first Set.
+// It publishes when a value has changed, at most once every interval, and again
+// after half the channel's HistoryTTL. The channel must keep a history and have
+// Overflow Latest: who subscribes, comes back or is slow gets the newest, if
+// the [Rule] grants Recover. Write it on one node and read it on all: of two
+// boards on one channel each overwrites the other.
 func (h *Hub) NewBoard(channel string, every time.Duration) (*Board, error) {
 	kept, _ := longest(h.o.Channels, channel)
 	if _, ok := longest(h.rules, channel); !ok {

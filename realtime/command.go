@@ -88,7 +88,7 @@ func (c *conn) answer(id uint32, method string, result any) {
 	defer e.free()
 	body, err := e.encode(result)
 	if err != nil {
-		c.hub.o.Logger.Error("realtime: encode a reply", "error", err)
+		c.hub.fault("realtime: encode a reply", "error", err)
 		c.refuse(id, errInternal)
 		return
 	}
@@ -101,7 +101,7 @@ func (c *conn) answer(id uint32, method string, result any) {
 }
 
 func (c *conn) tooLarge(id uint32, method string, bytes int) {
-	c.hub.o.Logger.Error("realtime: a reply is too large for Options.MaxQueue", "command", method, "bytes", bytes)
+	c.hub.fault("realtime: a reply is too large for Options.MaxQueue", "command", method, "bytes", bytes)
 	c.refuse(id, errLimit)
 }
 
@@ -209,7 +209,7 @@ func (c *conn) errorFor(what string, err error) *Error {
 	case errors.Is(err, ErrUnknownChannel):
 		return errUnknownChannel
 	}
-	c.hub.o.Logger.Warn("realtime: "+what, "error", err)
+	c.hub.warn("realtime: "+what, "error", err)
 	return errInternal
 }
 

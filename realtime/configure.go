@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"time"
 
 	"github.com/gatewire/gatewire/internal/origin"
@@ -43,6 +44,7 @@ func (h *Hub) configure(site string, rules Rules, o *Options) error {
 	}
 
 	h.setDefaults()
+	h.o.RPC = maps.Clone(h.o.RPC)
 	h.methods = make(map[string]string, len(h.o.RPC))
 	for name := range h.o.RPC {
 		h.methods[name] = name

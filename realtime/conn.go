@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"runtime/debug"
 	"sync"
@@ -59,8 +60,11 @@ type conn struct {
 	renewAt   time.Time // when a subscription's grant expires
 	forceAt   time.Time // when a closed connection is cut
 
-	bucket bucket  // used by the reader's commands alone
-	out    *[]byte // likewise: answers not yet sent; nil: none
+	bucket  bucket    // used by the reader's commands alone
+	handled time.Time // likewise: when the last message was
+	streak  int       // likewise: of messages that came soon after the one before
+	deep    bool      // the reader's stack has grown
+	out     *[]byte   // likewise: answers not yet sent; nil: none
 
 	spoke spoke // guarded by wheel.mu
 	kin   [2]kin
@@ -85,17 +89,29 @@ var messages = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b
 
 // read is the connection's one goroutine. Where the socket can be waited for by
 // itself, all it does is wait, on the smallest stack there is: what comes is read
-// and handled by a worker.
+// and handled by a worker, unless the connection is lively.
 func (c *conn) read() {
-	defer c.hub.wg.Done()
-	p := parting{}
-	defer func() { c.end(p.bye, p.back) }()
+	p, replaced := parting{}, false
+	defer func() {
+		if !replaced {
+			if !p.over { // a handler has ended the goroutine
+				c.disconnect(closeInternal)
+			}
+			c.end(p.bye, p.back)
+			c.hub.wg.Done()
+		}
+	}()
 	for !p.over {
 		if c.wire.raw.usable() {
 			c.wire.wait()
 			p = c.hub.employ(c, nil)
 		} else {
 			p = c.readNext(nil)
+		}
+		if c.deep && c.streak == 0 && !p.over {
+			c.deep, replaced = false, true
+			go c.read()
+			return
 		}
 	}
 }
@@ -159,26 +175,32 @@ func (c *conn) readMessage(typ websocket.MessageType, r io.Reader, t *task) bool
 			return false
 		}
 	}
+	c.take(typ, b, t)
+	return true
+}
+
+// take handles a message that has been read.
+func (c *conn) take(typ websocket.MessageType, b []byte, t *task) {
 	// Invalid UTF-8 would reach other clients inside of their JSON, and make
 	// their browsers give up the connection (RFC 6455 section 8.1).
 	if typ != websocket.MessageText || !utf8.Valid(b) {
 		c.disconnect(closeBadRequest)
-		return true
+		return
 	}
 	if string(b) == "{}" {
+		c.streak = 0
 		if !c.pong() {
 			c.disconnect(closeBadRequest)
 		}
-		return true
+		return
 	}
 	if t == nil {
 		c.hub.employ(c, b)
-		return true
+		return
 	}
 	t.message = b
 	c.handle(t)
 	t.message = nil
-	return true
 }
 
 // serve does a worker's job: to handle the message of the task, or to read and
@@ -190,8 +212,14 @@ func (c *conn) serve(t *task) parting {
 		return parting{}
 	}
 	for {
-		if p := c.readNext(t); p.over || !c.wire.more() {
+		if b, ok := c.wire.text(c.hub.o.MaxMessage); ok {
+			c.take(websocket.MessageText, b, t)
+			c.wire.early = c.wire.controls(c.wire.early)
+		} else if p := c.readNext(t); p.over {
 			return p
+		}
+		if !c.wire.more() {
+			return parting{}
 		}
 	}
 }
@@ -216,9 +244,14 @@ func (c *conn) handle(t *task) {
 	c.mu.Unlock()
 	defer func() {
 		c.mu.Lock()
+		now := time.Now()
 		c.busy, c.running = false, nil
-		c.pongBy = time.Now().Add(c.hub.o.PongTimeout) // one that came meanwhile is still unread
+		c.pongBy = now.Add(c.hub.o.PongTimeout) // one that came meanwhile is still unread
 		c.mu.Unlock()
+		if c.streak++; now.Sub(c.handled) >= soon {
+			c.streak = 0
+		}
+		c.streak, c.handled = min(c.streak, lively), now
 		c.afterwards()
 	}()
 	defer c.rescue("a command")
@@ -230,7 +263,7 @@ func (c *conn) handle(t *task) {
 // take the process with it, as there is no net/http here to recover it.
 func (c *conn) rescue(where string) {
 	if p := recover(); p != nil {
-		c.hub.o.Logger.Error("realtime: panic in "+where, "panic", p, "stack", string(debug.Stack()))
+		c.hub.fault("realtime: panic in "+where, "panic", p, "stack", string(debug.Stack()))
 		c.disconnect(closeInternal)
 	}
 }
@@ -257,23 +290,24 @@ func (c *conn) disconnect(d disconnect) bool {
 		c.mu.Unlock()
 		return false
 	}
-	forget := c.close(d, d.reconnects())
+	forget := c.close(d, true, d.reconnects())
 	c.mu.Unlock()
 	c.wire.seal(closeFrameOf(d), d.code == closeSlow.code)
 	c.hub.wheel.schedule(c, closeWait)
 	switch d.code {
 	case closeSlow.code:
-		c.hub.notice(noticeSlow, "realtime: closed", "code", d.code, "reason", d.reason, "addr", c.addr, "user", c.user())
+		c.hub.notice(noticeSlow, slog.LevelWarn, "realtime: closed", "code", d.code, "reason", d.reason, "addr", c.addr, "user", c.user())
 	case closeInvalid.code:
-		c.hub.notice(noticeInvalid, "realtime: closed", "code", d.code, "reason", d.reason, "addr", c.addr)
+		c.hub.notice(noticeInvalid, slog.LevelWarn, "realtime: closed", "code", d.code, "reason", d.reason, "addr", c.addr)
 	}
 	forget()
 	return true
 }
 
 // close marks the connection closed and returns what remains to be done without
-// the lock. back says that the client may be back soon. c.mu is held.
-func (c *conn) close(d disconnect, back bool) (forget func()) {
+// the lock. ours says that it was not the client who chose the code, back that
+// the client may be back soon. c.mu is held.
+func (c *conn) close(d disconnect, ours, back bool) (forget func()) {
 	c.closed, c.bye = true, d
 	c.forceAt = time.Now().Add(closeWait)
 	subs, groups, running := c.subs, c.groups, c.running
@@ -282,7 +316,7 @@ func (c *conn) close(d disconnect, back bool) (forget func()) {
 	// being waited for between here and there.
 	c.hub.wg.Add(1)
 	return func() {
-		c.hub.closed(d)
+		c.hub.closed(d, ours)
 		c.hub.unregister(c)
 		for _, s := range groups {
 			s.group.drop(s)
@@ -337,7 +371,7 @@ func farewell(err error) (bye disconnect, back bool) {
 	if !errors.As(err, &ce) {
 		return closeLost, true
 	}
-	bye = disconnect{uint16(ce.Code), ce.Reason}
+	bye = disconnect{uint16(ce.Code), plain(ce.Reason)}
 	return bye, ce.Code != websocket.StatusNormalClosure && ce.Code != websocket.StatusNoStatusRcvd
 }
 
@@ -346,7 +380,7 @@ func farewell(err error) (bye disconnect, back bool) {
 func (c *conn) end(bye disconnect, back bool) {
 	c.mu.Lock()
 	if !c.closed {
-		forget := c.close(bye, back)
+		forget := c.close(bye, bye == closeLost, back)
 		c.mu.Unlock()
 		forget()
 		c.hub.wheel.schedule(c, closeWait)

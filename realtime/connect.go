@@ -44,7 +44,7 @@ func (c *conn) connect(ctx context.Context, id uint32, q *connectRequest) {
 	}
 	// What ends from here on must be found: without a cursor nobody would look.
 	if err := c.hub.watch.wait(ctx); err != nil {
-		c.hub.o.Logger.Warn("realtime: connect", "error", err)
+		c.hub.warn("realtime: connect", "error", err)
 		c.refuseConnect(id, refusalUnavailable)
 		return
 	}
@@ -71,7 +71,7 @@ func (c *conn) connect(ctx context.Context, id uint32, q *connectRequest) {
 	defer e.free()
 	body, err := e.encode(result)
 	if err != nil {
-		c.hub.o.Logger.Error("realtime: encode a reply", "error", err)
+		c.hub.fault("realtime: encode a reply", "error", err)
 		c.disconnect(closeInternal)
 		return
 	}
@@ -81,6 +81,11 @@ func (c *conn) connect(ctx context.Context, id uint32, q *connectRequest) {
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
+		return
+	}
+	if slices.ContainsFunc(subs, func(s *subscription) bool { return s.rights != c.rights }) {
+		c.mu.Unlock() // the reply holds what may have been missed in channels that may be denied by now
+		c.disconnect(closeState)
 		return
 	}
 	c.state, c.request = connected, nil
@@ -95,12 +100,12 @@ func (c *conn) connect(ctx context.Context, id uint32, q *connectRequest) {
 	}
 	c.held = nil
 	groups := slices.Clone(c.groups)
+	c.hub.wheel.schedule(c, first) // with the lock: a close that comes now is scheduled after this
 	c.mu.Unlock()
 	if res == sentFull {
 		c.disconnect(closeSlow)
 		return
 	}
-	c.hub.wheel.schedule(c, first)
 	for _, s := range groups {
 		s.group.open(s)
 	}
@@ -132,7 +137,7 @@ func (c *conn) welcome(ctx context.Context, id uint32) (json.RawMessage, bool) {
 	}
 	data, err := c.hub.sendable(data)
 	if err != nil {
-		c.hub.o.Logger.Error("realtime: Options.OnConnect", "error", err)
+		c.hub.fault("realtime: Options.OnConnect", "error", err)
 		c.disconnect(closeInternal)
 		return nil, false
 	}
@@ -233,12 +238,12 @@ func (c *conn) authenticate(r *http.Request) (Identity, refusal) {
 	if err != nil {
 		why := refusalOf(err)
 		if why == refusalUnavailable {
-			c.hub.o.Logger.Warn("realtime: can't tell who connects", "error", err)
+			c.hub.warn("realtime: can't tell who connects", "error", err)
 		}
 		return Identity{}, why
 	}
 	if who.user == "" || who.session == "" {
-		c.hub.o.Logger.Error("realtime: the authenticator named no user or no session")
+		c.hub.fault("realtime: the authenticator named no user or no session")
 		return Identity{}, refusalInvalid
 	}
 	if !who.expires.IsZero() && !time.Now().Before(who.expires) {
@@ -257,7 +262,7 @@ func (c *conn) identify(who Identity, token bool) bool {
 		if data := f(who); data != nil {
 			var err error
 			if info.Info, err = compact(data); err != nil {
-				c.hub.o.Logger.Error("realtime: Options.Info", "error", err)
+				c.hub.fault("realtime: Options.Info", "error", err)
 				info.Info = nil
 			}
 		}
@@ -293,7 +298,7 @@ func (c *conn) checkAlive(ctx context.Context, id uint32) bool {
 	c.mu.Unlock()
 	alive, err := c.hub.sessions.Alive(ctx, session)
 	if err != nil {
-		c.hub.o.Logger.Warn("realtime: can't tell whether a session lives", "error", err)
+		c.hub.warn("realtime: can't tell whether a session lives", "error", err)
 		c.refuse(id, errInternal)
 		c.flush()
 		c.disconnect(closeUnknown)
@@ -381,12 +386,13 @@ func (c *conn) serverSubs(ctx context.Context, id uint32, who Identity, q *conne
 	}
 	var subs []*subscription
 	room := c.hub.o.MaxQueue/2 - len(result.Data) // for all of them: they share a reply
+	whole := room
 	for _, channel := range c.hub.o.Subscribe(who) {
 		p := &subscribeParams{}
 		if old := q.Subs[channel]; old != nil {
 			*p = *old
 		}
-		p.Channel, p.server, p.room = channel, true, room
+		p.Channel, p.server, p.room, p.whole = channel, true, room, whole
 		s, r, e := c.subscribe(ctx, p)
 		if e != nil && e.Temporary {
 			c.turnAway(id, e)
@@ -403,6 +409,9 @@ func (c *conn) serverSubs(ctx context.Context, id uint32, who Identity, q *conne
 			result.Subs = map[string]*subscribeResult{}
 		}
 		room -= r.Publications.size()
+		if s.overflow == Latest { // it may take as much every time
+			whole -= r.Publications.size()
+		}
 		result.Subs[channel] = r
 		subs = append(subs, s)
 	}
@@ -435,7 +444,7 @@ func (h *Hub) keepAlive(c *conn, who Identity) {
 		ctx, cancel := context.WithTimeout(h.ctx, cleanupTimeout)
 		defer cancel()
 		if err := k.KeepAlive(ctx, who.session); err != nil && h.ctx.Err() == nil {
-			h.o.Logger.Warn("realtime: keep a session alive", "error", err)
+			h.warn("realtime: keep a session alive", "error", err)
 		}
 	}()
 }

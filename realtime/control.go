@@ -135,9 +135,16 @@ func (h *Hub) end(e ending, at time.Time) {
 // not have been. Scopes and roles are those the connection's credential was
 // presented with: a rule that must know better looks the user up.
 func (h *Hub) Reauthorize(ctx context.Context, userID string) error {
-	// The others first: they take as long again as this one's connections do.
+	// At the same time: the others take as long again as this one's connections
+	// do, and a bus that hangs must not keep these their rights.
+	here := make(chan error, 1)
+	go func() {
+		err := errors.New("realtime: a rule has ended the goroutine that asked it")
+		defer func() { here <- err }()
+		err = h.reaskAll(ctx, userID)
+	}()
 	err := h.tell(ctx, message{Op: opReask, recipients: recipients{User: userID}})
-	if e := h.reaskAll(ctx, userID); e != nil {
+	if e := <-here; e != nil {
 		return e
 	}
 	return err

@@ -160,6 +160,21 @@ func TestControl(t *testing.T) {
 		require.JSONEq(t, `{"channel":"room:x","unsubscribe":{"code":2000,"reason":"permission denied"}}`, c.push())
 	})
 
+	t.Run("R3 Reauthorize doesn't wait for a bus that hangs", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			g, b := &gate{grant: everything}, &bus{MemoryBroker: realtime.NewMemoryBroker(nil), slow: time.Minute}
+			s := gatedInBubble(t, g, func(o *realtime.Options) { o.Broker = b })
+			c := s.join("ann/s1")
+			c.subscribe("room:x", "")
+			g.set(realtime.Grant{}, realtime.ErrDenied)
+			done, start := make(chan error), time.Now()
+			go func() { done <- s.Reauthorize(t.Context(), "ann") }()
+			require.Contains(t, c.pushOf(`"unsubscribe"`), `"code":2000`)
+			require.Zero(t, time.Since(start))
+			require.NoError(t, <-done)
+		})
+	})
+
 	t.Run("R3 a rule that panics when it is asked again ends the connection alone", func(t *testing.T) {
 		g, share := &gate{grant: everything}, realtime.NewMemoryBroker(nil)
 		one := gated(t, g, func(o *realtime.Options) { o.Broker = share })

@@ -151,13 +151,49 @@ func TestR3_Expiry(t *testing.T) {
 	t.Run("R3 a cookie's session at its end: 4501", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := &world{}
-			c := inBubble(t, w, w, nil).join(in(time.Hour))
+			c := inBubble(t, apart{w}, w, nil).join(in(time.Hour))
 			start := time.Now()
+			time.Sleep(59 * time.Minute)
+			w.end("s1") // no log has it: it is its time that is over
 			require.Eventually(t, func() bool { return !c.live() }, 2*time.Hour, time.Second)
 			require.Equal(t, 4501, c.code())
 			require.WithinDuration(t, start.Add(time.Hour), time.Now(), 2*time.Second)
 		})
 	})
+	t.Run("R3 one that has been given a longer life meanwhile: 3004, and on with the new end", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := &world{}
+			s := inBubble(t, w, w, nil)
+			c := s.join(in(time.Hour))
+			start := time.Now()
+			time.Sleep(59 * time.Minute)
+			require.True(t, c.live())
+			again := in(time.Hour)
+			require.Eventually(t, func() bool { return !c.live() }, 2*time.Minute, time.Second)
+			require.Equal(t, 3004, c.code())
+			require.WithinDuration(t, start.Add(time.Hour), time.Now(), 2*time.Second)
+			c = s.join(again)
+			time.Sleep(58 * time.Minute)
+			require.True(t, c.live())
+		})
+	})
+	for name, alive := range map[string]func(w *world){
+		"fail": func(w *world) { w.down = errors.New("down") },
+		"hang": func(w *world) { w.alive = func(string) { time.Sleep(time.Minute) } },
+	} {
+		t.Run("R3 at its end, when the sessions "+name+": 3004", func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := &world{}
+				c := inBubble(t, apart{w}, w, nil).join(in(time.Hour))
+				start := time.Now()
+				time.Sleep(59 * time.Minute)
+				w.set(func() { alive(w) })
+				require.Eventually(t, func() bool { return !c.live() }, 2*time.Minute, time.Second)
+				require.Equal(t, 3004, c.code())
+				require.WithinDuration(t, start.Add(time.Hour), time.Now(), 2*time.Second)
+			})
+		})
+	}
 	t.Run("R3 refreshed in band it goes on", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := &world{}

@@ -1,7 +1,7 @@
 // Package realtime serves authenticated WebSocket connections and channels on
 // them: a hub is an [http.Handler] for a host's own mux. It speaks the JSON
 // client protocol of Centrifuge, whose SDKs for JavaScript, Go and Python connect
-// as they are.
+// as they are; https://centrifugal.dev/docs/transports/client_protocol has its frames.
 //
 // Begin with [New]. It takes who is calling, which sessions live, and who may
 // do what in which channels:
@@ -30,6 +30,11 @@
 // session is looked at for the last time, so that a sign-out that races a
 // connect always wins. A hub that can't ask for 30 s closes everything (3004);
 // until then new connections are told to come back.
+//
+// To listen at a socket, or to talk on it, is no use of a session that has an
+// idle end: by default a session manager's ends, and the socket with it, 30
+// minutes after the last request that read the session. A page that lives by its
+// socket makes such a request now and then.
 //
 // A handshake from a page of another origin is refused, whatever it carries;
 // being the Host of the request proves nothing. A credential is a cookie, an

@@ -96,8 +96,8 @@ func appendPublication(b []byte, p *Publication) []byte {
 }
 
 func infoJSON(c *ClientInfo) []byte {
-	b, err := json.Marshal(c)
-	if err != nil { // Info was checked when the client connected
+	b, err := encodeJSON(c) // without escapes for HTML, which would make more of it than size says
+	if err != nil {         // Info was checked when the client connected
 		return []byte(`{}`)
 	}
 	return b

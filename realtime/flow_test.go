@@ -155,6 +155,95 @@ func TestR9_PublisherFasterThanRounds(t *testing.T) {
 	})
 }
 
+// holding is a Metrics that stops the next round once it is armed, until it is
+// opened.
+type holding struct {
+	meter
+	armed, open chan struct{}
+}
+
+func newHolding() *holding {
+	return &holding{armed: make(chan struct{}), open: make(chan struct{})}
+}
+
+func (h *holding) Delivered(int) {
+	select {
+	case <-h.armed:
+		<-h.open
+	default:
+	}
+}
+
+func TestR9_WhatWaitsForARound(t *testing.T) {
+	t.Run("R9 Latest: joins don't drive out the newest", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w, m, broker := &world{}, newHolding(), realtime.NewMemoryBroker(nil)
+			s := inBubble(t, w, w, func(o *realtime.Options) { o.Broker, o.Metrics, o.MaxQueue = broker, m, 256<<10 })
+			c := s.join("bob/s2")
+			c.subscribe("board:x", "")
+			synctest.Wait()
+			close(m.armed)
+			require.NoError(t, s.Publish(t.Context(), "board:x", []byte(`"old"`)))
+			synctest.Wait()
+			require.NoError(t, s.Publish(t.Context(), "board:x", fmt.Appendf(nil, `{"new":%s}`, kilobytes(63))))
+			for i := range 10 {
+				join := realtime.Event{Kind: realtime.EventJoin, Client: realtime.ClientInfo{Client: fmt.Sprint(i), User: strings.Repeat("x", 200)}}
+				require.NoError(t, broker.Publish(t.Context(), "board:x", join))
+			}
+			close(m.open)
+			synctest.Wait()
+			require.NoError(t, s.Publish(t.Context(), "board:x", []byte(`"end"`)))
+			newest := false
+			for p := ""; !strings.Contains(p, `"end"`); {
+				p = c.pushOf(`"pub"`)
+				newest = newest || strings.Contains(p, `{"new":`)
+			}
+			require.True(t, newest)
+		})
+	})
+	t.Run("R9 what clients say of themselves is not more than it counts", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w, m, broker := &world{}, newHolding(), realtime.NewMemoryBroker(nil)
+			s := inBubble(t, w, w, func(o *realtime.Options) { o.Metrics, o.Broker = m, broker })
+			c := s.join("bob/s2")
+			c.subscribe("plain:x", "")
+			synctest.Wait()
+			close(m.armed)
+			info := &realtime.ClientInfo{Client: "x", User: "ann", Info: fmt.Appendf(nil, `"%s"`, strings.Repeat("<", 1000))}
+			for range 200 {
+				e := realtime.Event{Kind: realtime.EventPublication, Publication: realtime.Publication{Data: []byte(`1`), Info: info}}
+				require.NoError(t, broker.Publish(t.Context(), "plain:x", e))
+			}
+			synctest.Wait()
+			close(m.open)
+			for range 200 {
+				c.pushOf(`"pub"`)
+			}
+		})
+	})
+	for _, char := range []string{"<", `"`} { // of one byte, more as JSON
+		t.Run("R9 messages of a few bytes in a channel with a long name are not too much for a reader who reads: "+char, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w, m := &world{}, newHolding()
+				s := inBubble(t, w, w, func(o *realtime.Options) { o.Metrics = m })
+				channel := "plain:" + strings.Repeat(char, 249)
+				c := s.join("bob/s2")
+				c.subscribe(strings.ReplaceAll(channel, `"`, `\"`), "")
+				synctest.Wait()
+				close(m.armed)
+				time.AfterFunc(time.Second, func() { close(m.open) })
+				for range 3000 {
+					require.NoError(t, s.Publish(t.Context(), channel, []byte(`1`)))
+					synctest.Wait() // what isn't held is read
+				}
+				for range 3000 {
+					c.pushOf(`"pub"`)
+				}
+			})
+		})
+	}
+}
+
 // pushOf returns the next push that contains what.
 func (c *client) pushOf(what string) string {
 	c.t.Helper()
@@ -236,10 +325,29 @@ func TestR9_Replies(t *testing.T) {
 				require.NoError(t, s.Publish(t.Context(), channel, bytes.ReplaceAll(kilobytes(100), []byte("x"), []byte("<"))))
 				subs[channel] = map[string]any{"recover": true}
 			}
-			q, err := json.Marshal(subs)
-			require.NoError(t, err)
-			r := s.dial(header{cookie: "ann/s1"}).call(`"connect":{"subs":` + string(q) + `}`)
-			require.Equal(t, 1, strings.Count(string(r["connect"]), `"recovered":true`))
+			// A reply holds that of one; for the others the client comes back.
+			for n := 1; n <= 3; n++ {
+				q, err := json.Marshal(subs)
+				require.NoError(t, err)
+				c := s.dial(header{cookie: "ann/s1"})
+				var reply struct{ Subs map[string]subscribed }
+				require.NoError(t, json.Unmarshal(c.call(`"connect":{"subs":` + string(q) + `}`)["connect"], &reply))
+				got := 0
+				for channel, r := range reply.Subs {
+					require.True(t, r.Recovered, "nothing is missing")
+					for _, p := range r.Publications {
+						r.Offset = p.Offset
+						got++
+					}
+					subs[channel] = map[string]any{"recover": true, "offset": r.Offset, "epoch": r.Epoch}
+				}
+				require.Equal(t, 1, got)
+				if n < 3 {
+					require.Equal(t, 3010, c.code())
+				} else {
+					require.NotContains(t, c.call(`"rpc":{"method":"echo"}`), "error")
+				}
+			}
 		})
 	})
 	t.Run("R9 data larger than a queue is refused to its publisher", func(t *testing.T) {

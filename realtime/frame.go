@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -52,13 +53,7 @@ func closeFrameOf(d disconnect) []byte {
 // plainReason makes a close reason of s: valid text, at most 123 bytes, not
 // empty, and nothing that an SDK would parse as JSON advice.
 func plainReason(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r == utf8.RuneError {
-			return ' '
-		}
-		return r
-	}, s)
-	s = cutTo(strings.TrimSpace(s), 123)
+	s = cutTo(strings.TrimSpace(plain(s)), 123)
 	if s == "" {
 		return "closed"
 	}
@@ -66,6 +61,16 @@ func plainReason(s string) string {
 		s = cutTo("reason: "+s, 123)
 	}
 	return s
+}
+
+// plain makes valid text of s, without control characters.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == utf8.RuneError {
+			return ' '
+		}
+		return r
+	}, s)
 }
 
 // cutTo cuts valid text to at most n bytes, between two characters.

@@ -26,7 +26,7 @@ func (c *conn) gate(ctx context.Context, who Identity, channel string) (Grant, *
 		return Grant{}, c.errorFor("rule", err)
 	}
 	if grant.over(time.Now()) {
-		c.hub.o.Logger.Warn("realtime: a rule's grant has expired when it is given", "channel", channel, "expires", grant.Expires)
+		c.hub.warn("realtime: a rule's grant has expired when it is given", "channel", channel, "expires", grant.Expires)
 		return Grant{}, errDenied
 	}
 	return grant, nil

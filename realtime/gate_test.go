@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -215,6 +216,33 @@ func TestR3_RightsAreAskedAgain(t *testing.T) {
 	})
 }
 
+// The history of one channel has been read when the right goes, while the rule of
+// another is still thinking. The reply to both must not be sent.
+func TestR4_AChangeRacingAConnect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &gate{grant: everything}
+		asked, answer := make(chan struct{}), make(chan struct{})
+		slow := func(context.Context, realtime.Identity, string) (realtime.Grant, error) {
+			close(asked)
+			<-answer
+			return everything, nil
+		}
+		s := inBubbleWith(t, &world{}, realtime.Rules{"room:": g.rule, "slow:": slow}, func(o *realtime.Options) {
+			o.Channels = map[string]realtime.Channel{"room:": {HistorySize: 10, HistoryTTL: time.Hour}}
+			o.Subscribe = func(realtime.Identity) []string { return []string{"room:x", "slow:x"} }
+		})
+		require.NoError(t, s.Publish(t.Context(), "room:x", []byte(`"for members"`)))
+		c := s.dial(header{cookie: "ann/s1"})
+		c.write(`{"id":1,"connect":{"subs":{"room:x":{"recover":true}}}}`)
+		<-asked
+		g.set(realtime.Grant{}, realtime.ErrDenied)
+		require.NoError(t, s.Reauthorize(t.Context(), "ann"))
+		close(answer)
+		require.Equal(t, 3010, c.code())
+		require.Empty(t, c.in)
+	})
+}
+
 func TestPanicsInAHostsFunctionsEndTheConnectionAlone(t *testing.T) {
 	g := &gate{hook: func(int) { panic("host") }}
 	s := gated(t, g, nil)
@@ -258,3 +286,17 @@ func TestNewRefusesUnsafeCombinations(t *testing.T) {
 }
 
 var _ http.Handler = (*realtime.Hub)(nil)
+
+func TestWhatNewWasGivenIsTheHostsAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var o *realtime.Options
+		w := &world{}
+		s := inBubble(t, w, w, func(given *realtime.Options) { o = given })
+		o.RPC["late"], o.Channels["plain:"] = o.RPC["echo"], o.Channels["room:"]
+		delete(o.RPC, "echo")
+		c := s.join("ann/s1")
+		require.Equal(t, 104, code(c.call(`"rpc":{"method":"late"}`)))
+		require.NotContains(t, c.call(`"rpc":{"method":"echo"}`), "error")
+		require.False(t, c.subscribe("plain:x", "").Recoverable)
+	})
+}

@@ -50,7 +50,7 @@ func (g *ghosts) list() []ghost {
 func (h *Hub) leavePresence(ctx context.Context, s *subscription) {
 	if err := h.presence.Leave(ctx, h.node, s.channel, s.conn.id); err != nil {
 		h.ghosts.add(ghost{s.channel, s.conn.id})
-		h.o.Logger.Warn("realtime: presence", "error", err)
+		h.warn("realtime: presence", "error", err)
 	}
 }
 

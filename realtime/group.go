@@ -186,7 +186,7 @@ func (g *Group) catchUp(s *subscription) {
 		if len(state) > 0 {
 			data, err := g.hub.sendable(state)
 			if err != nil {
-				g.hub.o.Logger.Error("realtime: GroupOptions.State", "error", err)
+				g.hub.fault("realtime: GroupOptions.State", "error", err)
 				s.conn.disconnect(closeInternal)
 				return
 			}

@@ -78,7 +78,8 @@ func (c *conn) message(frames []byte) error {
 }
 
 // RPCFunc answers an rpc command. data is the client's JSON, or nil; so may the
-// answer be. ctx ends with the connection and after [Options.CommandTimeout]. An
+// answer be. ctx ends when this side closes the connection, and after
+// [Options.CommandTimeout]; that the client has gone shows once it has returned. An
 // [*Error] is sent as it is; any other is logged and told as 100, temporary.
 type RPCFunc func(ctx context.Context, c *Conn, data json.RawMessage) (json.RawMessage, error)
 
@@ -103,7 +104,7 @@ func Reply[In, Out any](f func(ctx context.Context, c *Conn, in In) (Out, error)
 }
 
 // Receive makes a [MessageFunc] of a typed function. Data that doesn't fit closes
-// the connection with 3501 and what is wrong.
+// the connection with 3501 and what is wrong; no data is In's zero value.
 func Receive[In any](f func(ctx context.Context, c *Conn, in In)) MessageFunc {
 	return func(ctx context.Context, c *Conn, data json.RawMessage) {
 		var in In

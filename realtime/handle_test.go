@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -157,6 +158,33 @@ func TestOnConnect(t *testing.T) {
 	}
 }
 
+// As FailNow of a test does: nobody else is kept waiting by that.
+func TestAHandlerThatEndsItsGoroutine(t *testing.T) {
+	exit := func(context.Context, *realtime.Conn, json.RawMessage) { runtime.Goexit() }
+	for name, open := range map[string]func() (*site, *book){
+		"on real sockets": func() (*site, *book) {
+			b := &book{}
+			return open(t, func(o *realtime.Options) { b.keep(o); o.OnMessage = exit }), b
+		},
+		"in memory": func() (*site, *book) { return managed(t, func(o *realtime.Options) { o.OnMessage = exit }) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, b := open()
+			for _, calls := range []int{0, 1, 20} { // by a worker, and by the reader of a lively connection
+				c := s.join("ann/s1")
+				for range calls {
+					c.call(`"rpc":{"method":"echo"}`)
+				}
+				c.write(`{"send":{"data":1}}`)
+				require.Equal(t, 1011, c.code())
+			}
+			require.NotContains(t, s.join("bob/s2").call(`"rpc":{"method":"echo"}`), "error")
+			require.NoError(t, s.Close())
+			require.Contains(t, b.all(), "close ann 1011 internal error")
+		})
+	}
+}
+
 func TestOnClose(t *testing.T) {
 	t.Run("once, with what ended it", func(t *testing.T) {
 		for name, test := range map[string]struct {
@@ -188,6 +216,14 @@ func TestOnClose(t *testing.T) {
 				})
 			})
 		}
+	})
+	t.Run("a client's reason is plain text", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s, b := managed(t, nil)
+			_ = s.join("ann/s1").ws.Close(4000, "a\n\x00\xff\x1b[31m\u009bé")
+			synctest.Wait()
+			require.Equal(t, []string{"connect ann", "close ann 4000 a    [31m é"}, b.all())
+		})
 	})
 	t.Run("after the handler that runs, and not when the peer has answered", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -114,7 +115,7 @@ func (h *Hub) disconnectAll(by kinship, key, reason string, ended time.Time) {
 		}
 	}
 	if n > 0 {
-		h.notice(noticeEnded, "realtime: session ended", kinships[by], key, "reason", d.reason, "connections", n)
+		h.notice("realtime: session ended", slog.LevelInfo, "realtime: session ended", kinships[by], key, "reason", d.reason, "connections", n)
 	}
 }
 

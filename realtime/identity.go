@@ -14,7 +14,7 @@ type Subject interface {
 	UserID() string       // whom the credential names; never empty
 	SessionID() string    // the session it presents; never empty
 	AuthTime() time.Time  // when the user last proved who they are
-	ExpiresAt() time.Time // when the credential ends: a token's exp, a cookie session's absolute end; zero for never
+	ExpiresAt() time.Time // when the credential ends: a token's exp, a cookie session's absolute end, when Sessions are asked whether it lives on; zero for never
 	Grants() (scopes, roles []string)
 }
 
@@ -99,7 +99,9 @@ func Via[T Subject](f func(*http.Request) (T, error)) Authenticator {
 // When the value also has OnEnd(func(sessionID, userID, reason string))
 // (cancel func()), the hub takes it as a fast path; EndedSince stays the sure
 // one. With EndedReasons, which is EndedSince with the reason of each id, the
-// client is told the reason on that path too.
+// client is told the reason on that path too. KeepAlive(ctx, sessionID) error is
+// told, once a minute at most, of a session whose client sent a command; package
+// session's manager doesn't have it.
 type Sessions interface {
 	// Alive reports whether the session has not ended.
 	Alive(ctx context.Context, sessionID string) (bool, error)

@@ -53,6 +53,7 @@ type memoryShard struct {
 	mu         sync.Mutex
 	channels   map[string]*memoryChannel
 	used       list.List // channels with a stream, the one used last in front
+	blank      list.List // likewise those in which nothing was ever published
 	bytes      int
 	maxStreams int
 	maxBytes   int
@@ -201,6 +202,10 @@ func (b *MemoryBroker) Append(_ context.Context, channel string, p Publication, 
 	defer s.mu.Unlock()
 	c := s.channel(channel)
 	st := s.touch(c, keep, now)
+	if st.top == 0 {
+		s.blank.Remove(st.place)
+		st.place = s.used.PushFront(c)
+	}
 	st.top++
 	p.Offset, p.Epoch = st.top, st.epoch
 	st.pubs = append(st.pubs, p)
@@ -254,10 +259,10 @@ func (s *memoryShard) touch(c *memoryChannel, keep Keep, now time.Time) *stream 
 	st := c.stream
 	if st == nil {
 		st = &stream{epoch: randomID()[:10]}
-		st.place = s.used.PushFront(c)
+		st.place = s.blank.PushFront(c)
 		c.stream = st
 	} else {
-		s.used.MoveToFront(st.place)
+		s.listed(st).MoveToFront(st.place)
 	}
 	st.at, st.ttl = now, keep.TTL
 	return st
@@ -291,23 +296,42 @@ func (s *memoryShard) cut(st *stream, n int) {
 	s.bytes -= freed
 }
 
-// evict forgets streams that nobody has used for long, and the least recently
-// used while there are too many or they are too large, but never keep's.
-func (s *memoryShard) evict(keep *memoryChannel, now time.Time) {
-	for e := s.used.Back(); e != nil; e = s.used.Back() {
-		c, ok := e.Value.(*memoryChannel)
-		if !ok || c == keep {
-			return
-		}
-		old := now.Sub(c.stream.at) > c.stream.ttl+streamMemory && len(c.links) == 0
-		if !old && s.used.Len() <= s.maxStreams && s.bytes <= s.maxBytes {
-			return
-		}
-		s.used.Remove(e)
-		s.bytes -= c.stream.bytes
-		c.stream = nil
-		s.tidy(c)
+// listed is the list that a stream is in.
+func (s *memoryShard) listed(st *stream) *list.List {
+	if st.top == 0 {
+		return &s.blank
 	}
+	return &s.used
+}
+
+// evict forgets streams that nobody has used for long and, while there are too
+// many or they are too large, the least recently used, but never keep's. Blank
+// ones go first: whoever may enter any channel makes one with every name.
+func (s *memoryShard) evict(keep *memoryChannel, now time.Time) {
+	many := func() bool { return s.blank.Len()+s.used.Len() > s.maxStreams }
+	for s.forget(&s.blank, many(), keep, now) {
+	}
+	for s.forget(&s.used, many() || s.bytes > s.maxBytes, keep, now) {
+	}
+}
+
+// forget forgets the least recently used stream of a list, if it must or that was
+// long ago. It returns false when it has not.
+func (s *memoryShard) forget(l *list.List, must bool, keep *memoryChannel, now time.Time) bool {
+	e := l.Back()
+	if e == nil || e.Value == any(keep) {
+		return false
+	}
+	c, _ := e.Value.(*memoryChannel)
+	old := now.Sub(c.stream.at) > c.stream.ttl+streamMemory && len(c.links) == 0
+	if !old && !must {
+		return false
+	}
+	l.Remove(e)
+	s.bytes -= c.stream.bytes
+	c.stream = nil
+	s.tidy(c)
+	return true
 }
 
 // memoryPresence is who is in which channel.

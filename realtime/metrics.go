@@ -14,7 +14,7 @@ type Metrics interface {
 	Gauges(connections, subscriptions, queueBytes int) // what there is, every second
 	Delivered(messages int)                            // of channels and groups, times who got them
 	Gap()                                              // a reader lost messages of one; what Latest leaves out is no loss
-	Closed(code int)                                   // a connection ended; 1006 is without a close, 0 one of too many codes
+	Closed(code int)                                   // a connection ended; 1006 is without a close, 0 one of too many that clients chose
 	Revoked(latency time.Duration)                     // from a session's end, as pushed or else since it was last asked for, to a connection's close
 }
 
@@ -25,7 +25,7 @@ type counts struct {
 
 	mu      sync.Mutex
 	closes  map[int]uint64
-	notices [noticeKinds]notices
+	notices map[string]*notices // by kind
 }
 
 func (h *Hub) delivered(n int) {
@@ -46,14 +46,15 @@ func (h *Hub) lost() {
 	}
 }
 
-func (h *Hub) closed(d disconnect) {
+// closed counts the end of a connection. ours says that the code is not the
+// client's choice.
+func (h *Hub) closed(d disconnect, ours bool) {
 	h.counts.mu.Lock()
 	if h.counts.closes == nil {
 		h.counts.closes = map[int]uint64{}
 	}
-	// A client's code is its own choice.
 	code := int(d.code)
-	if _, known := h.counts.closes[code]; !known && len(h.counts.closes) >= maxCodes {
+	if _, known := h.counts.closes[code]; !known && !ours && len(h.counts.closes) >= maxCodes {
 		code = 0
 	}
 	h.counts.closes[code]++
@@ -63,7 +64,8 @@ func (h *Hub) closed(d disconnect) {
 	}
 }
 
-// maxCodes is how many codes are told apart; 0 stands for the others.
+// maxCodes is from how many codes on those of clients' choice are not told apart
+// any more; 0 stands for them.
 const maxCodes = 100
 
 // revoked counts a connection closed because of what ended at a moment.
@@ -73,13 +75,10 @@ func (h *Hub) revoked(ended time.Time) {
 	}
 }
 
-// notice kinds are lines that clients can cause, and must not flood a log with.
+// Kinds of lines that aren't told apart by their text.
 const (
-	noticeOrigin = iota
-	noticeInvalid
-	noticeSlow
-	noticeEnded
-	noticeKinds
+	noticeInvalid = "closed: invalid"
+	noticeSlow    = "closed: slow"
 )
 
 // notices bounds the lines of one kind to one a second.
@@ -88,10 +87,22 @@ type notices struct {
 	skipped int
 }
 
-func (h *Hub) notice(kind int, text string, args ...any) {
-	h.counts.mu.Lock()
-	n := &h.counts.notices[kind]
+// warn and fault write lines that clients can cause, and must not flood a log
+// with. There are as many texts as there are calls and the host has methods.
+func (h *Hub) warn(text string, args ...any)  { h.notice(text, slog.LevelWarn, text, args...) }
+func (h *Hub) fault(text string, args ...any) { h.notice(text, slog.LevelError, text, args...) }
+
+func (h *Hub) notice(kind string, level slog.Level, text string, args ...any) {
 	now := time.Now()
+	h.counts.mu.Lock()
+	n := h.counts.notices[kind]
+	if n == nil {
+		n = &notices{}
+		if h.counts.notices == nil {
+			h.counts.notices = map[string]*notices{}
+		}
+		h.counts.notices[kind] = n
+	}
 	if now.Sub(n.last) < time.Second {
 		n.skipped++
 		h.counts.mu.Unlock()
@@ -102,10 +113,6 @@ func (h *Hub) notice(kind int, text string, args ...any) {
 	h.counts.mu.Unlock()
 	if skipped > 0 {
 		args = append(args, "others_before", skipped)
-	}
-	level := slog.LevelWarn
-	if kind == noticeEnded {
-		level = slog.LevelInfo
 	}
 	h.o.Logger.Log(context.Background(), level, text, args...)
 }

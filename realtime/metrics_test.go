@@ -2,6 +2,9 @@ package realtime_test
 
 import (
 	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -141,6 +144,25 @@ func TestMetrics(t *testing.T) {
 			resume()
 		})
 	})
+	t.Run("clients that choose many codes hide no others", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w, m := &world{}, &meter{}
+			s := inBubble(t, w, w, func(o *realtime.Options) { o.Metrics = m })
+			for i := range 120 {
+				_ = s.join("ann/s1").ws.Close(websocket.StatusCode(3600+i), "")
+			}
+			require.NoError(t, s.join("ann/s1").ws.CloseNow())
+			c := s.join("bob/s2")
+			require.NoError(t, s.EndSession(t.Context(), "s2", ""))
+			require.Equal(t, 4501, c.code())
+			synctest.Wait()
+			closes := s.Snapshot(0).Closes
+			require.EqualValues(t, 1, closes[4501])
+			require.EqualValues(t, 1, closes[1006])
+			require.EqualValues(t, 20, closes[0])
+			require.Len(t, closes, 100+3)
+		})
+	})
 	t.Run("R1 revocation latency: exact by push, at most the interval by asking", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w, m := &world{}, &meter{}
@@ -265,6 +287,39 @@ func TestLog(t *testing.T) {
 		require.Len(t, log.lines("session ended"), 1)
 		require.Contains(t, log.lines("session ended")[0], `session=s1 reason="password changed" connections=2`)
 		require.Empty(t, log.lines("secret"))
+	})
+}
+
+// However often clients ask for what fails, a line a second says so.
+func TestLogOfWhatClientsCause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &logged{}
+		s, _ := managed(t, func(o *realtime.Options) {
+			o.Logger = slog.New(slog.NewTextHandler(log, nil))
+			for _, name := range []string{"one", "other"} {
+				o.RPC[name] = func(context.Context, *realtime.Conn, json.RawMessage) (json.RawMessage, error) {
+					return nil, errors.New("the database is down")
+				}
+			}
+			o.OnMessage = func(context.Context, *realtime.Conn, json.RawMessage) { panic("host") }
+		})
+		c := s.join("ann/s1")
+		for range 100 {
+			c.call(`"rpc":{"method":"one"}`)
+			c.call(`"rpc":{"method":"other"}`)
+		}
+		require.Len(t, log.lines("realtime: rpc one"), 1)
+		require.Len(t, log.lines("realtime: rpc other"), 1)
+		time.Sleep(time.Second)
+		c.call(`"rpc":{"method":"one"}`)
+		require.Len(t, log.lines("realtime: rpc one"), 2)
+		require.Contains(t, log.lines("realtime: rpc one")[1], "others_before=99")
+		for range 10 {
+			c := s.join("ann/s1")
+			c.write(`{"send":{"data":1}}`)
+			require.Equal(t, 1011, c.code())
+		}
+		require.Len(t, log.lines("panic=host"), 1)
 	})
 }
 

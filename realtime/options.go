@@ -26,8 +26,10 @@ type Options struct {
 	Subscribe func(who Identity) []string
 
 	// OnConnect is asked about a connection whose session lives. Its data, JSON
-	// or nil, is in the connect reply. An error refuses as that of an [RPCFunc],
-	// and closes with 3507, or 3004 if it is temporary.
+	// or nil, is in the connect reply, which realtime.js doesn't hand out: for it,
+	// use [Conn.Send], which arrives right after. [Hub.SendUser] doesn't reach
+	// the connection yet. An error refuses as that of an [RPCFunc], and closes with
+	// 3507, or 3004 if it is temporary.
 	OnConnect func(ctx context.Context, c *Conn) (data json.RawMessage, err error)
 
 	// RPC are the methods clients may call: see [Reply].
@@ -80,7 +82,7 @@ type Options struct {
 	CommandTimeout time.Duration // for one command, as its context sees it. Defaults to 10 s.
 	RefreshGrace   time.Duration // after a token's end until 3005. Defaults to 5 s.
 	DrainWindow    time.Duration // over which Drain spreads its closes. Defaults to 5 s.
-	LeaveGrace     time.Duration // a client whose connection broke stays in presence: who is back by then was never away. One that says goodbye, or is put out, leaves at once. Defaults to 2 s; negative: none.
+	LeaveGrace     time.Duration // a client whose connection broke stays in presence for so long, so that a user who is back by then was never away: the new connection joins before the old one leaves. One that says goodbye, or is told not to come back, leaves at once. Defaults to 2 s; negative: none.
 	UnknownAfter   time.Duration // without an answer from Sessions until 3004. Defaults to 30 s.
 	WatchInterval  time.Duration // between questions which sessions ended. Defaults to 500 ms; at most 1 s.
 }

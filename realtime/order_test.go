@@ -402,6 +402,26 @@ func TestR8_MemoryIsBounded(t *testing.T) {
 	}
 }
 
+// Whoever may enter any channel makes one with every name.
+func TestR9_ChannelsOfNothingDriveOutNoHistory(t *testing.T) {
+	const rooms = 16
+	b := realtime.NewMemoryBroker(&realtime.MemoryOptions{MaxChannels: 16 * 2 * rooms}) // however they fall into shards
+	keep := realtime.Keep{Size: 10, TTL: time.Hour}
+	for i := range rooms {
+		_, err := b.Append(t.Context(), fmt.Sprint("room:", i), realtime.Publication{Data: kilobytes(0), Time: time.Now()}, keep)
+		require.NoError(t, err)
+	}
+	for i := range 10_000 {
+		_, _, err := b.Read(t.Context(), fmt.Sprint("room:made up ", i), realtime.ReadFilter{Keep: keep})
+		require.NoError(t, err)
+	}
+	for i := range rooms {
+		_, top, err := b.Read(t.Context(), fmt.Sprint("room:", i), realtime.ReadFilter{Keep: keep})
+		require.NoError(t, err)
+		require.Equal(t, uint64(1), top.Offset)
+	}
+}
+
 // An answer of the rule that is older than the last Reauthorize must not
 // outlive it.
 func TestR3_AnOldAnswerDoesNotReplaceANewerOne(t *testing.T) {

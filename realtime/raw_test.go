@@ -40,8 +40,12 @@ func (s *site) dialRaw(t *testing.T) *rawClient {
 
 // masked makes a frame of a client.
 func masked(opcode byte, p string) []byte {
-	key := [4]byte{1, 2, 3, 4}
-	b := append([]byte{opcode, 0x80 | byte(len(p))}, key[:]...)
+	key := [4]byte{1, 2, 3, byte(len(p))}
+	b := []byte{opcode, 0x80 | byte(len(p))}
+	if len(p) > 125 {
+		b = []byte{opcode, 0x80 | 126, byte(len(p) >> 8), byte(len(p))}
+	}
+	b = append(b, key[:]...)
 	for i := range len(p) {
 		b = append(b, p[i]^key[i%4])
 	}
@@ -120,9 +124,8 @@ func TestR13_ControlFramesAndMessages(t *testing.T) {
 
 	// Larger than what a waiting connection has room for.
 	big := kilobytes(8)
-	m := join([]byte(`{"id":5,"rpc":{"method":"echo","data":`), big, []byte(`}}`))
-	frame := join([]byte{text, 0x80 | 126, byte(len(m) >> 8), byte(len(m)), 0, 0, 0, 0}, m)
-	c.write(join(masked(ping, ""), frame, masked(ping, "end")))
+	m := masked(text, fmt.Sprintf(`{"id":5,"rpc":{"method":"echo","data":%s}}`, big))
+	c.write(join(masked(ping, ""), m, masked(ping, "end")))
 	c.want(pong, "")
 	c.want(text, string(big))
 	c.want(pong, "end")
@@ -133,6 +136,70 @@ func TestR13_ControlFramesAndMessages(t *testing.T) {
 	c.want(0x88, "\x03\xe8")
 	_, err := c.br.ReadByte()
 	require.Error(t, err)
+}
+
+// Messages of every length come out as they were, whoever reads them: the
+// library, a worker or the connection's own reader; one a segment, many, in halves.
+func TestR13_MessagesOfEveryLength(t *testing.T) {
+	s := open(t, func(o *realtime.Options) { o.CommandsPerSec = 100_000 })
+	c := s.dialRaw(t)
+	c.write(masked(0x81, `{"id":1,"connect":{}}`))
+	c.want(0x81, `"id":1`)
+	sent := 0
+	frames := make([]byte, 0, 8<<10)
+	for n := range 400 {
+		m := fmt.Sprintf(`{"id":%d,"rpc":{"method":"echo","data":"%s"}}`, n+2, strings.Repeat("é", n/2)+strings.Repeat("x", n%2))
+		frames = append(frames, masked(0x81, m)...)
+		switch n % 7 {
+		case 0, 1, 2: // alone
+			c.write(frames)
+			frames = frames[:0]
+		case 3: // in halves
+			c.write(frames[:len(frames)/2])
+			time.Sleep(time.Millisecond)
+			c.write(frames[len(frames)/2:])
+			frames = frames[:0]
+		case 6: // three in one
+			c.write(frames)
+			frames = frames[:0]
+		default:
+			continue
+		}
+		for ; sent <= n; sent++ {
+			c.want(0x81, fmt.Sprintf(`{"id":%d,"rpc":{"data":"%s"}}`, sent+2, strings.Repeat("é", sent/2)+strings.Repeat("x", sent%2)))
+		}
+	}
+	require.Greater(t, sent, 390)
+}
+
+// What is wrong with a message is told however it has come.
+func TestR14_BadMessages(t *testing.T) {
+	whole := masked(0x81, strings.Repeat(" ", 150))
+	for name, tc := range map[string]struct {
+		frame []byte
+		code  string
+	}{
+		"R14 invalid UTF-8":  {masked(0x81, "\xff"), "\x0d\xad"},
+		"R14 binary":         {masked(0x82, "{}"), "\x0d\xad"},
+		"R14 too large":      {whole, "\x03\xf1"},
+		"R14 not masked":     {[]byte{0x81, 2, '{', '}'}, ""},
+		"R14 reserved":       {masked(0xc1, "{}"), "\x03\xea"},
+		"R14 of two lengths": {append([]byte{0x81, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 1}, masked(0x81, "{}")...), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t, func(o *realtime.Options) { o.MaxMessage = 149 })
+			c := s.dialRaw(t)
+			c.write(tc.frame)
+			opcode, err := c.br.ReadByte()
+			if err != nil {
+				require.Empty(t, tc.code, "it is cut")
+				return
+			}
+			require.NoError(t, c.br.UnreadByte())
+			require.Equal(t, byte(0x88), opcode)
+			c.want(0x88, tc.code)
+		})
+	}
 }
 
 // A ping that isn't masked, or is too long, ends the connection: RFC 6455
@@ -198,6 +265,39 @@ func TestR16_APingCostsNoGoroutine(t *testing.T) {
 	require.Eventually(t, func() bool { return runtime.NumGoroutine() < before+n/2 }, 5*time.Second, 10*time.Millisecond)
 }
 
+// A connection that was busy is as small as any, once it is idle.
+func TestR16_AnIdleConnectionsStackIsSmall(t *testing.T) {
+	const n = 200
+	s := open(t, nil)
+	all := make([]*rawClient, n)
+	for i := range all {
+		all[i] = s.dialRaw(t)
+		all[i].write(masked(0x81, `{"id":1,"connect":{}}`))
+		all[i].want(0x81, `"id":1`)
+	}
+	stacks := func() int {
+		for range 4 {
+			runtime.GC()
+		}
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int(m.StackInuse)
+	}
+	before := stacks()
+	for _, c := range all {
+		for range 20 {
+			c.write(masked(0x81, `{"id":2,"rpc":{"method":"echo","data":2}}`))
+			c.want(0x81, `"id":2`)
+		}
+	}
+	for _, c := range all { // as it does at the next ping
+		c.write(masked(0x81, `{}`))
+		c.write(masked(0x89, ""))
+		c.want(0x8a, "")
+	}
+	require.Less(t, stacks(), before+n<<10)
+}
+
 // Answers that wait for a slow reader are those that were given.
 func TestR9_AnswersThatWait(t *testing.T) {
 	s := open(t, nil)
@@ -209,8 +309,7 @@ func TestR9_AnswersThatWait(t *testing.T) {
 	go func() {
 		for i := range n {
 			m := fmt.Sprintf(`{"id":%d,"rpc":{"method":"echo","data":"%d %s"}}`, i+2, i, fill)
-			frame := append([]byte{0x81, 0x80 | 126, byte(len(m) >> 8), byte(len(m)), 0, 0, 0, 0}, m...)
-			if _, err := c.conn.Write(frame); err != nil {
+			if _, err := c.conn.Write(masked(0x81, m)); err != nil {
 				return
 			}
 		}

@@ -27,7 +27,7 @@ type Rule func(ctx context.Context, who Identity, channel string) (Grant, error)
 type Grant struct {
 	Publish   bool // publish to it
 	Presence  bool // be listed in it, and ask who is
-	JoinLeave bool // be announced when entering and leaving, and be told of others
+	JoinLeave bool // be announced when entering and leaving, and be told who does, oneself too
 	History   bool // read back what the channel keeps
 	Recover   bool // be sent, after a lost connection, what was missed
 

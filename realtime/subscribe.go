@@ -12,6 +12,7 @@ type subscribeParams struct {
 
 	server bool // of the server's making
 	room   int  // bytes that may be sent of what was missed
+	whole  int  // what room would be if nothing that was missed elsewhere had taken of it
 }
 
 type subscribeResult struct {
@@ -27,6 +28,7 @@ type subscribeResult struct {
 // subscribeCommand answers a subscribe command.
 func (c *conn) subscribeCommand(ctx context.Context, id uint32, p *subscribeParams) {
 	p.room = c.hub.o.MaxQueue / 2
+	p.whole = p.room
 	s, result, e := c.subscribe(ctx, p)
 	if e != nil {
 		c.refuse(id, e)
@@ -203,7 +205,9 @@ func (c *conn) recover(ctx context.Context, s *subscription, p *subscribeParams,
 	case !p.Recover:
 	case c.complete(pubs, top, p):
 		part := publications(pubs).within(p.room)
-		if partial = len(part) < len(pubs); partial && len(part) == 0 {
+		// None at all are a part, too, when other channels of the reply got theirs:
+		// these come with the next.
+		if partial = len(part) < len(pubs); partial && len(part) == 0 && pubs[0].size() > p.whole {
 			break
 		}
 		result.Recovered, result.Publications = true, part

@@ -250,7 +250,7 @@ func (h *Hub) vanish(ctx context.Context, s *subscription) {
 // nature of the thing: presence is what can be asked.
 func (h *Hub) announce(ctx context.Context, s *subscription, kind EventKind) {
 	if err := h.o.Broker.Publish(ctx, s.channel, Event{Kind: kind, Client: *s.conn.info}); err != nil {
-		h.o.Logger.Warn("realtime: join or leave", "error", err)
+		h.warn("realtime: join or leave", "error", err)
 	}
 }
 

@@ -1,6 +1,9 @@
 package realtime
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // sweep turns the wheel until the hub closes.
 func (h *Hub) sweep() {
@@ -58,7 +61,7 @@ func (c *conn) look(now time.Time) time.Duration {
 		return left
 	}
 	var bad *disconnect
-	ping, renew := false, false
+	ping, renew, doubt := false, false, false
 	next := o.PingInterval
 	switch {
 	case stuck > o.WriteTimeout:
@@ -70,9 +73,13 @@ func (c *conn) look(now time.Time) time.Duration {
 			bad = &closeNoConnect
 		}
 	case !c.expires.IsZero() && !now.Before(c.expires):
-		bad = &closeSessionEnded
-		if c.token {
+		switch late := now.Sub(c.expires); {
+		case c.token:
 			bad = &closeExpired
+		case late >= doubtFor:
+			bad = &closeUnknown
+		default:
+			doubt, next = true, doubtFor-late
 		}
 	case c.pinged && !now.Before(c.pongBy):
 		switch {
@@ -116,8 +123,37 @@ func (c *conn) look(now time.Time) time.Duration {
 	if renew {
 		c.hub.spawn(c.renew)
 	}
+	if doubt {
+		c.hub.spawn(c.outlived)
+	}
 	if ping {
 		c.send(pingFrame)
 	}
 	return max(next, wheelTick)
+}
+
+// doubtFor is how long the sessions have to say whether one lives whose end, as
+// it was when its cookie was presented, has come.
+const doubtFor = time.Second
+
+// outlived closes a connection whose session has reached that end. One that lives
+// all the same has been given a longer life, as by signing in again: the client
+// comes back and shows until when.
+func (c *conn) outlived() {
+	defer c.rescue("Sessions.Alive")
+	ctx, cancel := context.WithTimeout(c.hub.ctx, doubtFor)
+	defer cancel()
+	c.mu.Lock()
+	session := c.who.session
+	c.mu.Unlock()
+	alive, err := c.hub.sessions.Alive(ctx, session)
+	switch {
+	case err != nil:
+		c.hub.warn("realtime: can't tell whether a session lives", "error", err)
+		fallthrough
+	case alive:
+		c.disconnect(closeUnknown)
+	default:
+		c.disconnect(closeSessionEnded)
+	}
 }

@@ -148,7 +148,7 @@ func (h *Hub) unref(t *topic) {
 	if t.subscribed {
 		ctx, cancel := context.WithTimeout(context.Background(), cleanupTimeout)
 		if err := h.link.Unsubscribe(ctx, t.channel); err != nil {
-			h.o.Logger.Warn("realtime: unsubscribe", "error", err)
+			h.warn("realtime: unsubscribe", "error", err)
 		}
 		cancel()
 		t.subscribed = false
@@ -188,11 +188,14 @@ func (h *Hub) deliver(t *topic, e Event) {
 	if len(t.subs) == 0 {
 		return
 	}
-	n, limit := e.size(), h.o.MaxQueue
+	n, limit := len(t.name)+e.size(), h.o.MaxQueue // not less than a round makes of it
 	if t.latest {
 		limit /= 4 // of what a connection's queue holds: a round must fit
 	}
 	if t.size+n > limit {
+		if t.latest && e.Kind != EventPublication {
+			return // a join or leave must not drive out the newest, whose loss nobody is told
+		}
 		clear(t.pending)
 		t.pending, t.size = t.pending[:0], 0
 		t.lost = !t.latest

@@ -18,13 +18,17 @@ const subprotocol = "centrifuge-json"
 // a subprotocol that isn't spoken 400, no upgrade 426, HTTP/2 505, draining 503.
 // What is wrong with who sends it is a coded close on the open socket, as
 // browsers show pages nothing of a refused handshake.
+//
+// A middleware around it that wraps the ResponseWriter must let it be hijacked:
+// by a method Unwrap, as for [http.ResponseController], or Hijack. Many that log or
+// compress don't, and neither does [http.TimeoutHandler].
 func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.ProtoMajor != 1:
 		http.Error(w, "realtime: a WebSocket needs HTTP/1.1", http.StatusHTTPVersionNotSupported)
 		return
 	case !h.originAllowed(r):
-		h.notice(noticeOrigin, "realtime: origin refused", "origin", cutTo(strings.ToValidUTF8(r.Header.Get("Origin"), "?"), 200), "addr", h.address(r))
+		h.warn("realtime: origin refused", "origin", cutTo(strings.ToValidUTF8(r.Header.Get("Origin"), "?"), 200), "addr", h.address(r))
 		http.Error(w, "realtime: origin not allowed", http.StatusForbidden)
 		return
 	case !subprotocolSpoken(r):

@@ -3,6 +3,7 @@ package realtime
 import (
 	"bufio"
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -127,6 +128,40 @@ func (w *wire) controls(b []byte) []byte {
 		b = b[head+n:]
 	}
 	return b
+}
+
+// text takes a message that has come in one frame, as most do, and returns it. It
+// is good until the next wait. What else has come is for the library. The caller
+// has read a message to its end.
+func (w *wire) text(limit int) (payload []byte, ok bool) {
+	const masked, medium = 0x80, 126
+	if w.ahead.Buffered() > 0 {
+		return nil, false
+	}
+	b := w.early
+	if len(b) < 6 || b[0] != frameText || b[1]&masked == 0 {
+		return nil, false
+	}
+	n, head := int(b[1]&^masked), 6
+	if n == medium && len(b) >= 8 {
+		n, head = int(binary.BigEndian.Uint16(b[2:])), 8
+	} else if n >= medium {
+		return nil, false
+	}
+	if n > limit || len(b) < head+n {
+		return nil, false
+	}
+	key := uint64(binary.LittleEndian.Uint32(b[head-4:]))
+	key |= key << 32
+	payload, w.early = b[head:head+n], b[head+n:]
+	rest := payload
+	for ; len(rest) >= 8; rest = rest[8:] {
+		binary.LittleEndian.PutUint64(rest, binary.LittleEndian.Uint64(rest)^key)
+	}
+	for i := range rest {
+		rest[i] ^= byte(key >> (8 * i))
+	}
+	return payload, true
 }
 
 // Write takes a control frame of the WebSocket library, whole. It doesn't wait.

@@ -1,11 +1,15 @@
 package realtime
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 // workers run commands. A command needs a deeper stack than reading does: run by
 // the reader, it would leave every idle connection with one, and run by a
 // goroutine of its own, that stack is grown anew each time. A few that wait for
-// work keep theirs.
+// work keep theirs. A lively connection's reader runs them after all, as two changes
+// of goroutine cost more than many a command; another takes its place afterwards.
 type workers struct {
 	mu   sync.Mutex
 	idle []*worker // the one that worked last is taken first
@@ -18,7 +22,7 @@ const idleWorkers = 64
 // worker does one job at a time.
 type worker struct {
 	jobs chan *conn    // closed to end it
-	done chan struct{} // a job is done
+	done chan struct{} // a job is done; closed: the worker is gone
 	task task
 	came parting // of the job
 }
@@ -32,9 +36,27 @@ type task struct {
 	send    dataRequest
 }
 
+// A connection is lively from so many messages on of which each was handled soon
+// after the one before.
+const (
+	soon   = 100 * time.Millisecond
+	lively = 8
+)
+
+var tasks = sync.Pool{New: func() any { return new(task) }}
+
 // employ has a worker handle a message of c or, without one, read and handle what
 // has come. It returns when that is done.
 func (h *Hub) employ(c *conn, message []byte) parting {
+	if c.streak >= lively {
+		c.deep = true
+		t := tasks.Get().(*task)
+		t.message = message
+		p := c.serve(t)
+		*t = task{}
+		tasks.Put(t)
+		return p
+	}
 	w := h.workers.take()
 	if w == nil {
 		w = &worker{jobs: make(chan *conn, 1), done: make(chan struct{}, 1)}
@@ -42,13 +64,18 @@ func (h *Hub) employ(c *conn, message []byte) parting {
 	}
 	w.task.message = message
 	w.jobs <- c
-	<-w.done
+	if _, lives := <-w.done; !lives {
+		c.disconnect(closeInternal)
+		return parting{}
+	}
 	p := w.came
 	h.workers.put(w)
 	return p
 }
 
 func (w *worker) run() {
+	// A handler may end the goroutine: runtime.Goexit, as FailNow of a test does.
+	defer close(w.done)
 	for c := range w.jobs {
 		w.came = c.serve(&w.task)
 		w.task = task{} // it may wait for long

@@ -71,13 +71,13 @@ type originMember struct {
 }
 
 // members yields the session's places in lists of origins.
-func (e *entry) members() iter.Seq2[int, *originMember] {
-	return func(yield func(int, *originMember) bool) {
+func (e *entry) members() iter.Seq[*originMember] {
+	return func(yield func(*originMember) bool) {
 		if e.origins == nil {
 			return
 		}
 		for i := range e.origins {
-			if e.origins[i].e != nil && !yield(i, &e.origins[i]) {
+			if e.origins[i].e != nil && !yield(&e.origins[i]) {
 				return
 			}
 		}

@@ -331,13 +331,12 @@ func (s *MemoryStore) EndOrigin(ctx context.Context, o Origin, reason Reason, at
 	if !o.names() {
 		return nil, ErrOrigin
 	}
-	narrowest, n := originsOf(o)
+	names, _ := originsOf(o)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var ending []*entry
-	for m := s.byOrigin[maphash.Comparable(s.seed, narrowest[0])]; m != nil; m = m.after {
-		names, _ := originsOf(m.e.text.origin())
-		if all := func(name originName) bool { return slices.Contains(names[:], name) }; all(narrowest[0]) && (n < 2 || all(narrowest[1])) {
+	for m := s.byOrigin[maphash.Comparable(s.seed, names[0])]; m != nil; m = m.after {
+		if x := m.e.text.origin(); x.Issuer == o.Issuer && (o.SID == "" || x.SID == o.SID) && (o.Subject == "" || x.Subject == o.Subject) {
 			ending = append(ending, m.e)
 		}
 	}
@@ -540,7 +539,7 @@ func (s *MemoryStore) note(e *entry) {
 			first.userAfter = e
 		}
 	}
-	for _, m := range e.members() {
+	for m := range e.members() {
 		if m.after = s.byOrigin[m.hash]; m.after != nil {
 			m.after.before = m
 		}
@@ -571,7 +570,7 @@ func (s *MemoryStore) forget(e *entry) {
 		}
 		e.userBefore, e.userAfter = nil, nil
 	}
-	for _, m := range e.members() {
+	for m := range e.members() {
 		if m.after != nil {
 			m.after.before = m.before
 		}

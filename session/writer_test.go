@@ -3,6 +3,7 @@ package session_test
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"errors"
@@ -373,10 +374,7 @@ func TestS14_CookieOnEveryProtocol(t *testing.T) {
 				if c.send != "" {
 					send = strings.NewReader(c.send)
 				}
-				method := c.method
-				if method == "" {
-					method = "GET"
-				}
+				method := cmp.Or(c.method, "GET")
 				a, err := s.do(t, method, "", send, c.header...)
 				require.NoError(t, err)
 				require.NoError(t, a.cut)
@@ -513,10 +511,7 @@ func TestS17_OnlyTheErrorOnEveryProtocol(t *testing.T) {
 					h = c.around(h)
 				}
 				s := newSite(t, protocol, h, nil)
-				method := c.method
-				if method == "" {
-					method = "GET"
-				}
+				method := cmp.Or(c.method, "GET")
 				for range 2 { // the second finds the connection in order
 					a, err := s.do(t, method, cookie, nil)
 					require.NoError(t, err)

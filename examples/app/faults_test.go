@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -124,9 +123,8 @@ window.ready = true;
 `
 
 func newFaulty(t *testing.T, b *chrome.Chrome, ttl time.Duration, o *realtime.Options) *faulty {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	p, err := proxy.New(l.Addr().String(), nil)
+	server := httptest.NewUnstartedServer(nil)
+	p, err := proxy.New(server.Listener.Addr().String(), nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = p.Close() })
 	origin := "http://" + p.Addr()
@@ -142,9 +140,7 @@ func newFaulty(t *testing.T, b *chrome.Chrome, ttl time.Duration, o *realtime.Op
 			"default-src 'none'; script-src 'self'; connect-src 'self'; img-src data:; require-trusted-types-for 'script'; trusted-types 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 		fmt.Fprint(w, `<!doctype html><title>page</title><link rel="icon" href="data:,"><script type="module" src="/page.js"></script>`)
 	})
-	server := httptest.NewUnstartedServer(h.mux)
-	_ = server.Listener.Close()
-	server.Listener = l
+	server.Config.Handler = h.mux
 	server.Start()
 	t.Cleanup(server.CloseClientConnections)
 	f := &faulty{window: open(t, b, origin), hub: h, proxy: p}
@@ -308,29 +304,27 @@ func TestClientOverFaultyNetwork(t *testing.T) {
 		random := rand.New(rand.NewPCG(seed, 1))
 		fired := map[string]int{}
 		for end := time.Now().Add(stormTime(t)); time.Now().Before(end); time.Sleep(time.Duration(random.IntN(400)) * time.Millisecond) {
-			switch what := []string{"cut", "cut", "vanish", "delay", "offline", "away", "look"}[random.IntN(7)]; what {
+			what := []string{"cut", "cut", "vanish", "delay", "offline", "away", "look"}[random.IntN(7)]
+			fired[what]++
+			switch what {
 			case "cut":
 				f.proxy.Cut(1 + random.IntN(30))
 				time.Sleep(200 * time.Millisecond)
 				f.proxy.Cut(0)
-				fired[what]++
 			case "vanish":
 				f.proxy.Vanish(true)
 				time.Sleep(time.Duration(random.IntN(1500)) * time.Millisecond)
 				f.proxy.Vanish(false)
-				fired[what]++
 			case "delay":
 				f.proxy.Delay(time.Duration(random.IntN(700)) * time.Millisecond)
 				time.Sleep(time.Duration(random.IntN(1000)) * time.Millisecond)
 				f.proxy.Delay(0)
-				fired[what]++
 			default:
 				f.JS(map[string]string{
 					"offline": `for (const name of ['offline', 'online']) dispatchEvent(new Event(name))`,
 					"away":    `for (const name of ['pagehide', 'pageshow']) dispatchEvent(new PageTransitionEvent(name, { persisted: true }))`,
 					"look":    `void document.dispatchEvent(new Event('visibilitychange'))`,
 				}[what], nil)
-				fired[what]++
 			}
 		}
 		close(stop)

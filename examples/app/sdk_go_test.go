@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -102,20 +103,13 @@ func (s *goSDK) tell(format string, args ...any) {
 func (s *goSDK) told() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return append([]string(nil), s.events...)
+	return slices.Clone(s.events)
 }
 
 // awaits waits until something was told since the last call to forget.
 func (s *goSDK) awaits(event string) {
 	s.t.Helper()
-	require.Eventually(s.t, func() bool {
-		for _, e := range s.told() {
-			if e == event {
-				return true
-			}
-		}
-		return false
-	}, 20*time.Second, 5*time.Millisecond, "%s", event)
+	require.Eventually(s.t, func() bool { return slices.Contains(s.told(), event) }, 20*time.Second, 5*time.Millisecond, "%s", event)
 }
 
 func (s *goSDK) forget() {
@@ -140,14 +134,11 @@ func (s *goSDK) in(channel string) *centrifuge.Subscription {
 }
 
 func TestR17_GoSDK(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	h := newTokenHub(t, "http://"+l.Addr().String(), time.Minute, &realtime.Options{
+	server := httptest.NewUnstartedServer(nil)
+	h := newTokenHub(t, "http://"+server.Listener.Addr().String(), time.Minute, &realtime.Options{
 		Subscribe: func(who realtime.Identity) []string { return []string{"user:" + who.UserID()} },
 	}, inRoom)
-	server := httptest.NewUnstartedServer(h.mux)
-	_ = server.Listener.Close()
-	server.Listener = l
+	server.Config.Handler = h.mux
 	server.Start()
 	t.Cleanup(server.Close)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -161,7 +152,7 @@ func TestR17_GoSDK(t *testing.T) {
 	room := s.in("room:go")
 	s.awaits("room:go subscribed false false")
 	s.awaits("room:go join ada")
-	_, err = room.Publish(ctx, []byte(`{"n":1}`))
+	_, err := room.Publish(ctx, []byte(`{"n":1}`))
 	require.NoError(t, err)
 	s.awaits(`room:go publication {"n":1}`)
 	h.say(t, "user:ada", 7)

@@ -4,7 +4,8 @@
 //	go run ./examples/chat
 //
 // Then open the address it prints, in two windows. One signs in by a name alone, as
-// a guest; signing out throws all of that guest's windows out.
+// a guest; signing out throws all of that guest's windows out. A private window, or
+// another browser, is another guest.
 package main
 
 import (

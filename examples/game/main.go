@@ -3,9 +3,10 @@
 //
 //	go run ./examples/game
 //
-// Then open the address it prints, in two windows, and use the arrow keys, WASD or
-// a finger. The page sends inputs; the server applies them, and tells everybody 20
-// times a second how the world is. world.go has the rules.
+// Then open the address it prints, in two windows (a private one for a player of
+// another name), and use the arrow keys, WASD or a finger. The page sends inputs;
+// the server applies them, and tells everybody 20 times a second how the world is.
+// world.go has the rules.
 package main
 
 import (

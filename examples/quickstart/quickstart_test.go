@@ -15,6 +15,7 @@ import (
 	"github.com/coder/websocket"
 	"github.com/stretchr/testify/require"
 
+	"github.com/gatewire/gatewire/examples/internal/story"
 	"github.com/gatewire/gatewire/oidc"
 	"github.com/gatewire/gatewire/oidc/oidctest"
 )
@@ -49,35 +50,15 @@ func TestSignInSocketSignOut(t *testing.T) {
 	_, _, err = websocket.Dial(ctx, origin+"/realtime", &websocket.DialOptions{HTTPClient: browser, HTTPHeader: http.Header{"Origin": {"https://evil.example"}}})
 	require.Error(t, err, "another origin's page may not use the cookie")
 
-	conn, _, err := websocket.Dial(ctx, origin+"/realtime", &websocket.DialOptions{HTTPClient: browser, HTTPHeader: http.Header{"Origin": {origin}}})
-	require.NoError(t, err)
-	defer conn.CloseNow()
-	ask := func(command, want string) {
-		t.Helper()
-		require.NoError(t, conn.Write(ctx, websocket.MessageText, []byte(command)))
-		for {
-			_, msg, err := conn.Read(ctx)
-			require.NoError(t, err)
-			if strings.Contains(string(msg), want) {
-				return
-			}
-		}
-	}
-	ask(`{"id":1,"connect":{}}`, `"id":1,"connect"`)
-	ask(`{"id":2,"subscribe":{"channel":"room:lobby"}}`, `"id":2,"subscribe"`)
-	ask(`{"id":3,"publish":{"channel":"room:lobby","data":{"text":"hi"}}}`, `"pub":`)
-
-	req, err := http.NewRequestWithContext(ctx, "POST", origin+"/logout", nil)
-	require.NoError(t, err)
-	req.Header.Set("Origin", origin)
-	res, err = browser.Do(req)
-	require.NoError(t, err)
-	res.Body.Close()
-	require.Equal(t, http.StatusNoContent, res.StatusCode)
-	for err = nil; err == nil; {
-		_, _, err = conn.Read(ctx)
-	}
-	require.Equal(t, websocket.StatusCode(4501), websocket.CloseStatus(err), "%v", err)
+	story.Socket(t, browser, origin, func() {
+		req, err := http.NewRequestWithContext(ctx, "POST", origin+"/logout", nil)
+		require.NoError(t, err)
+		req.Header.Set("Origin", origin)
+		res, err := browser.Do(req)
+		require.NoError(t, err)
+		res.Body.Close()
+		require.Equal(t, http.StatusNoContent, res.StatusCode)
+	})
 }
 
 // What the README shows is what this program runs, and an example of realtime.

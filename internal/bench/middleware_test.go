@@ -171,15 +171,18 @@ func sites(tb testing.TB) []*site {
 func BenchmarkMiddleware(b *testing.B) {
 	for _, what := range []string{"read", "write"} {
 		b.Run(what, func(b *testing.B) {
+			handler := func(s *site) http.Handler {
+				if what == "write" {
+					return s.write
+				}
+				return s.read
+			}
 			all := sites(b)
 			took := make([][]float64, len(all))
 			const batch = 2000
 			for b.Loop() {
 				for i, s := range all {
-					h, w := s.read, &sink{header: make(http.Header)}
-					if what == "write" {
-						h = s.write
-					}
+					h, w := handler(s), &sink{header: make(http.Header)}
 					start := time.Now()
 					for range batch {
 						s.serve(h, w)
@@ -189,10 +192,7 @@ func BenchmarkMiddleware(b *testing.B) {
 			}
 			for i, s := range all {
 				slices.Sort(took[i])
-				h, w := s.read, &sink{header: make(http.Header)}
-				if what == "write" {
-					h = s.write
-				}
+				h, w := handler(s), &sink{header: make(http.Header)}
 				b.Logf("%-26s %8.0f ns  %5.0f allocs", s.name, took[i][len(took[i])/2], testing.AllocsPerRun(1000, func() { s.serve(h, w) }))
 			}
 		})

@@ -47,10 +47,7 @@ func TestS5_EndingAUsersSessions(t *testing.T) {
 		revoke(t, s, n)
 	})
 	t.Run("SQLite", func(t *testing.T) {
-		db := open(t, "sqlite", sqlstore.SQLiteDSN(filepath.Join(t.TempDir(), "sessions.db")))
-		s, err := sqlstore.New(db, sqlstore.SQLite)
-		require.NoError(t, err)
-		require.NoError(t, s.Migrate(t.Context()))
+		s, db := sqlStore(t, "sqlite", sqlstore.SQLiteDSN(filepath.Join(t.TempDir(), "sessions.db")), sqlstore.SQLite)
 		fillSQLite(t, db, n)
 		revoke(t, s, n)
 	})

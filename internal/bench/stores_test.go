@@ -85,15 +85,6 @@ func mariaServer(t testing.TB) *mysqltest.Server {
 	return s
 }
 
-func mariaStore(t testing.TB, dsn string) (*sqlstore.Store, *sql.DB) {
-	t.Helper()
-	db := open(t, "mysql", dsn)
-	s, err := sqlstore.New(db, sqlstore.MySQL)
-	require.NoError(t, err)
-	require.NoError(t, s.Migrate(t.Context()))
-	return s, db
-}
-
 func redisServer(t testing.TB, config ...string) *redistest.Server {
 	t.Helper()
 	s, err := redistest.Start(config...)
@@ -115,13 +106,23 @@ func open(t testing.TB, driver, dsn string) *sql.DB {
 	return db
 }
 
-func postgresStore(t testing.TB, url string) (*sqlstore.Store, *sql.DB) {
+func sqlStore(t testing.TB, driver, dsn string, d sqlstore.Dialect) (*sqlstore.Store, *sql.DB) {
 	t.Helper()
-	db := open(t, "pgx", url)
-	s, err := sqlstore.New(db, sqlstore.PostgreSQL)
+	db := open(t, driver, dsn)
+	s, err := sqlstore.New(db, d)
 	require.NoError(t, err)
 	require.NoError(t, s.Migrate(t.Context()))
 	return s, db
+}
+
+func mariaStore(t testing.TB, dsn string) (*sqlstore.Store, *sql.DB) {
+	t.Helper()
+	return sqlStore(t, "mysql", dsn, sqlstore.MySQL)
+}
+
+func postgresStore(t testing.TB, url string) (*sqlstore.Store, *sql.DB) {
+	t.Helper()
+	return sqlStore(t, "pgx", url, sqlstore.PostgreSQL)
 }
 
 func redisStore(t testing.TB, addr string) *redisstore.Store {

@@ -54,6 +54,19 @@ func (p *Process) Ended() bool {
 	}
 }
 
+// Await waits until the server is ready.
+func (p *Process) Await(ready func() bool) error {
+	for start := time.Now(); time.Since(start) < Patience; time.Sleep(20 * time.Millisecond) {
+		if p.Ended() {
+			return errors.New("the server ended at its start:\n" + p.Log())
+		}
+		if ready() {
+			return nil
+		}
+	}
+	return errors.New("the server does not get ready")
+}
+
 // Wait waits for an end that was asked for.
 func (p *Process) Wait() error {
 	defer p.pipe.Close()
@@ -65,9 +78,24 @@ func (p *Process) Wait() error {
 	}
 }
 
-// FreePort finds a port of loopback that nothing listens on, below limit (0:
-// any). Another process may take it before a server does.
-func FreePort(limit int) (int, error) {
+// OnFreePort calls run with a port of loopback that nothing listens on, below
+// limit (0: any). Another process may be faster than a server to use it: run
+// gets three tries, each with a port of its own.
+func OnFreePort(limit int, run func(port int) error) error {
+	var port int
+	var err error
+	for range 3 {
+		if port, err = freePort(limit); err != nil {
+			return err
+		}
+		if err = run(port); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+func freePort(limit int) (int, error) {
 	for range 100 {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {

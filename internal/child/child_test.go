@@ -4,6 +4,7 @@ package child_test
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -59,10 +60,16 @@ func TestAnOrdinaryEndLeavesTheFolder(t *testing.T) {
 	require.Equal(t, "heard\n", string(said))
 }
 
-func TestFreePort(t *testing.T) {
-	port, err := child.FreePort(0)
-	require.NoError(t, err)
-	require.Positive(t, port)
-	_, err = child.FreePort(1)
-	require.Error(t, err)
+func TestOnFreePort(t *testing.T) {
+	taken := errors.New("another was faster")
+	var tries []int
+	require.NoError(t, child.OnFreePort(0, func(port int) error {
+		require.Positive(t, port)
+		if tries = append(tries, port); len(tries) < 3 {
+			return taken
+		}
+		return nil
+	}))
+	require.ErrorIs(t, child.OnFreePort(0, func(int) error { return taken }), taken)
+	require.Error(t, child.OnFreePort(1, func(int) error { return nil }))
 }

@@ -51,6 +51,7 @@ var allowed = map[string][]string{
 	"internal/origin":            {},
 	"internal/proxy":             {},
 	"internal/sessionload":       {"session"},
+	"internal/liar":              {"session"},
 	"internal/house":             {},
 }
 

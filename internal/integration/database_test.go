@@ -1,24 +1,15 @@
 package integration_test
 
 import (
-	"context"
 	"database/sql"
-	"io"
-	"net/url"
-	"os"
-	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 
 	"github.com/go-sql-driver/mysql"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/stretchr/testify/require"
 
-	"github.com/gatewire/gatewire/internal/child"
-	"github.com/gatewire/gatewire/internal/mysqltest"
-	"github.com/gatewire/gatewire/internal/pgtest"
+	"github.com/gatewire/gatewire/internal/integration/dbtest"
 	sessionsql "github.com/gatewire/gatewire/session/sqlstore"
 )
 
@@ -26,7 +17,7 @@ import (
 // not depend on the settings SQLite is opened with.
 func kinds(t *testing.T, f func(t *testing.T, dsn func(testing.TB) string)) {
 	accountKinds(t, f)
-	t.Run("MariaDB", func(t *testing.T) { f(t, mysqlDSN) })
+	t.Run("MariaDB", func(t *testing.T) { f(t, dbtest.MySQLDSN) })
 }
 
 // accountKinds is kinds for those that keep accounts too.
@@ -37,7 +28,7 @@ func accountKinds(t *testing.T, f func(t *testing.T, dsn func(testing.TB) string
 	t.Run("SQLite bare", func(t *testing.T) {
 		f(t, func(t testing.TB) string { return bareDSN(sqliteFile(t)) })
 	})
-	t.Run("PostgreSQL", func(t *testing.T) { f(t, postgresDSN) })
+	t.Run("PostgreSQL", func(t *testing.T) { f(t, dbtest.PostgresDSN) })
 }
 
 // everyDatabase runs f on an empty database of each kind.
@@ -100,125 +91,4 @@ func key(db *sql.DB) string {
 		return "`key`"
 	}
 	return "key"
-}
-
-// onlyServer is the server all tests of this process share, each in a schema
-// of its own; it is started by the first that needs it. onlyMySQL likewise.
-var (
-	onlyServer = sync.OnceValues(func() (*pgtest.Server, error) {
-		s, err := pgtest.Start()
-		return s, started(s, err)
-	})
-	onlyMySQL = sync.OnceValues(func() (*mysqltest.Server, error) {
-		s, err := mysqltest.Start()
-		return s, started(s, err)
-	})
-)
-
-var (
-	running struct {
-		sync.Mutex
-		list []io.Closer
-	}
-	schemas atomic.Int64
-)
-
-// started notes a server that is to be stopped at the end.
-func started(s io.Closer, err error) error {
-	running.Lock()
-	defer running.Unlock()
-	if err == nil {
-		running.list = append(running.list, s)
-	}
-	return err
-}
-
-// stopServers ends what tests started.
-func stopServers() {
-	running.Lock()
-	defer running.Unlock()
-	for _, s := range running.list {
-		_ = s.Close()
-	}
-}
-
-// ownServer returns the shared server. Without PostgreSQL it skips the test,
-// or fails it under make test.
-func ownServer(t testing.TB) *pgtest.Server {
-	t.Helper()
-	server, err := onlyServer()
-	child.Require(t, err)
-	return server
-}
-
-// postgresDSN returns a connection string for an empty schema, on the server
-// of POSTGRES_URL or on our own.
-func postgresDSN(t testing.TB) string {
-	t.Helper()
-	given := os.Getenv("POSTGRES_URL")
-	if given == "" {
-		given = ownServer(t).URL()
-	}
-	return newSchema(t, given)
-}
-
-func newSchema(t testing.TB, server string) string {
-	t.Helper()
-	db, err := sql.Open("pgx", server)
-	require.NoError(t, err)
-	defer func() { _ = db.Close() }()
-	name := "gatewire_test_" + strconv.Itoa(os.Getpid()) + "_" + strconv.FormatInt(schemas.Add(1), 10)
-	_, err = db.Exec(`CREATE SCHEMA ` + name)
-	require.NoError(t, err)
-	if os.Getenv("POSTGRES_URL") != "" { // one that stays
-		t.Cleanup(func() {
-			db, err := sql.Open("pgx", server)
-			require.NoError(t, err)
-			defer func() { _ = db.Close() }()
-			_, err = db.ExecContext(context.WithoutCancel(t.Context()), `DROP SCHEMA `+name+` CASCADE`)
-			require.NoError(t, err)
-		})
-	}
-	u, err := url.Parse(server)
-	require.NoError(t, err)
-	q := u.Query()
-	q.Set("search_path", name)
-	u.RawQuery = q.Encode()
-	return u.String()
-}
-
-// ownMySQL returns the shared MariaDB server, as ownServer.
-func ownMySQL(t testing.TB) *mysqltest.Server {
-	t.Helper()
-	server, err := onlyMySQL()
-	child.Require(t, err)
-	return server
-}
-
-// mysqlDSN returns a data source name for an empty database, on the server of
-// MYSQL_URL or on our own.
-func mysqlDSN(t testing.TB) string {
-	t.Helper()
-	given := os.Getenv("MYSQL_URL")
-	if given == "" {
-		given = ownMySQL(t).DSN()
-	}
-	config, err := mysql.ParseDSN(given)
-	require.NoError(t, err)
-	db, err := sql.Open("mysql", given)
-	require.NoError(t, err)
-	defer func() { _ = db.Close() }()
-	config.DBName = "gatewire_test_" + strconv.Itoa(os.Getpid()) + "_" + strconv.FormatInt(schemas.Add(1), 10)
-	_, err = db.Exec(`CREATE DATABASE ` + config.DBName)
-	require.NoError(t, err)
-	if os.Getenv("MYSQL_URL") != "" { // one that stays
-		t.Cleanup(func() {
-			db, err := sql.Open("mysql", given)
-			require.NoError(t, err)
-			defer func() { _ = db.Close() }()
-			_, err = db.ExecContext(context.WithoutCancel(t.Context()), `DROP DATABASE `+config.DBName)
-			require.NoError(t, err)
-		})
-	}
-	return config.FormatDSN()
 }

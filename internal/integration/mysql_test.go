@@ -15,6 +15,7 @@ import (
 	"github.com/go-sql-driver/mysql"
 	"github.com/stretchr/testify/require"
 
+	"github.com/gatewire/gatewire/internal/integration/dbtest"
 	"github.com/gatewire/gatewire/session"
 	"github.com/gatewire/gatewire/session/sessiontest"
 )
@@ -37,33 +38,15 @@ func oddly(dsn string) string {
 
 // The rules hold whatever the settings of the connection.
 func TestS25_MySQLHoweverItIsOpened(t *testing.T) {
-	sessiontest.Run(t, func(t *testing.T) session.Store { return sessionsOn(t, openDSN(t, oddly(mysqlDSN(t)))) })
+	sessiontest.Run(t, func(t *testing.T) session.Store { return sessionsOn(t, openDSN(t, oddly(dbtest.MySQLDSN(t)))) })
 }
 
-// A sign-in waits for the end of the user's sessions, and must see it then,
-// whatever isolation level the connection has.
+// The rules hold whatever isolation level the connection has. A stricter one
+// would have locked what is between the rows, too, and others would wait.
 func TestS25_MySQLIsolationLevels(t *testing.T) {
 	for _, level := range []string{"REPEATABLE-READ", "SERIALIZABLE"} {
 		t.Run(level, func(t *testing.T) {
-			dsn := with(mysqlDSN(t), "tx_isolation", "'"+level+"'")
-			s := sessionsOn(t, openDSN(t, dsn))
-			ctx := t.Context()
-			db, reached, resume := paused(t, dsn)
-			slow := sessionsOnMigrated(t, db)
-			ended := background(func() error {
-				_, err := slow.EndUser(ctx, "u", "", session.ReasonPasswordChanged, time.Now())
-				return err
-			})
-			<-reached
-			created := background(func() error { return s.Create(ctx, record("s1", "u"), 0) })
-			waits(t, created, "a session began while all of the user's were being ended")
-			// A stricter level would have locked what is between the rows, too.
-			soon, cancel := context.WithTimeout(ctx, 5*time.Second)
-			defer cancel()
-			require.NoError(t, s.Create(soon, record("s2", "v"), 0), "other users don't wait")
-			resume()
-			require.NoError(t, <-ended)
-			require.ErrorIs(t, <-created, session.ErrEpoch)
+			signInWaits(t, with(dbtest.MySQLDSN(t), "tx_isolation", "'"+level+"'"))
 		})
 	}
 }
@@ -73,7 +56,7 @@ func TestS25_MySQLIsolationLevels(t *testing.T) {
 func TestMySQLTransactionsEnd(t *testing.T) {
 	for _, then := range []string{"CHAIN", "RELEASE"} {
 		t.Run(then, func(t *testing.T) {
-			dsn := mysqlDSN(t)
+			dsn := dbtest.MySQLDSN(t)
 			other := sessionsOn(t, openDSN(t, dsn))
 			db := openDSN(t, with(dsn, "completion_type", "'"+then+"'"))
 			db.SetMaxOpenConns(1)
@@ -104,7 +87,7 @@ func TestMySQLTransactionsEnd(t *testing.T) {
 
 // A server that returns fewer rows than there are corrupts nothing.
 func TestMySQLReadsAllThatItLogged(t *testing.T) {
-	dsn := mysqlDSN(t)
+	dsn := dbtest.MySQLDSN(t)
 	s := sessionsOn(t, openDSN(t, dsn))
 	ctx := t.Context()
 	for _, id := range []string{"s1", "s2"} {
@@ -138,7 +121,7 @@ func (c trips) Write(b []byte) (int, error) {
 func TestMySQLRoundTrips(t *testing.T) {
 	for name, settings := range map[string]string{"as it comes": "", "interpolating": "interpolateParams=true", "counting what it finds": "clientFoundRows=true"} {
 		t.Run(name, func(t *testing.T) {
-			dsn := mysqlDSN(t)
+			dsn := dbtest.MySQLDSN(t)
 			if setting, value, ok := strings.Cut(settings, "="); ok {
 				dsn = with(dsn, setting, value)
 			}
@@ -210,7 +193,7 @@ func TestMySQLNoStatementOutlastsItsContext(t *testing.T) {
 	} {
 		t.Run(word, func(t *testing.T) {
 			t.Parallel()
-			dsn := mysqlDSN(t)
+			dsn := dbtest.MySQLDSN(t)
 			s := sessionsOn(t, openDSN(t, dsn))
 			require.NoError(t, s.Create(t.Context(), record("s1", "u"), session.AnyEpoch))
 			config, err := mysql.ParseDSN(dsn)
@@ -264,7 +247,7 @@ func TestMySQLNoStatementOutlastsItsContext(t *testing.T) {
 // What a column can't hold is refused whole. A server that is not strict would
 // cut it.
 func TestMySQLCutsNothingShort(t *testing.T) {
-	db := openDSN(t, with(mysqlDSN(t), "sql_mode", "''"))
+	db := openDSN(t, with(dbtest.MySQLDSN(t), "sql_mode", "''"))
 	s := sessionsOn(t, db)
 	ctx, now := t.Context(), time.Now()
 	long, short := strings.Repeat("x", 1020), strings.Repeat("\xff", 255)
@@ -322,7 +305,7 @@ func TestMySQLCutsNothingShort(t *testing.T) {
 
 // Text is what its bytes are: case, accents and spaces at the end count.
 func TestMySQLComparesBytes(t *testing.T) {
-	s := sessionsOn(t, openDSN(t, mysqlDSN(t)))
+	s := sessionsOn(t, openDSN(t, dbtest.MySQLDSN(t)))
 	ctx := t.Context()
 	users := []string{"ada", "Ada", "ada ", "ada\x00", "ad\u00e4", "ad\u00e4 ", "ada\xff", "ada\xfe", "' OR 1=1 -- ", `\`}
 	for _, user := range users {
@@ -350,7 +333,7 @@ func TestMySQLComparesBytes(t *testing.T) {
 // The server ends a deadlock by failing one of the two. When that is the store's
 // transaction, it is run again.
 func TestS25_MySQLDeadlockIsRetried(t *testing.T) {
-	dsn := mysqlDSN(t)
+	dsn := dbtest.MySQLDSN(t)
 	db := openDSN(t, dsn)
 	s := sessionsOn(t, db)
 	ctx := t.Context()
@@ -387,7 +370,7 @@ func TestS25_MySQLDeadlockIsRetried(t *testing.T) {
 
 // Who waits for a lock longer than the server lets it tries again.
 func TestS25_MySQLLockTimeoutIsRetried(t *testing.T) {
-	dsn := mysqlDSN(t)
+	dsn := dbtest.MySQLDSN(t)
 	db := openDSN(t, dsn)
 	s := sessionsOn(t, db)
 	ctx := t.Context()
@@ -415,7 +398,7 @@ func TestS25_MySQLLockTimeoutIsRetried(t *testing.T) {
 // Of sessions that are dead, those somebody is at are left for the next time:
 // nobody is waited for while the head of the log is held.
 func TestS8_MySQLReaperSparesWhatWasTouched(t *testing.T) {
-	dsn := mysqlDSN(t)
+	dsn := dbtest.MySQLDSN(t)
 	db := openDSN(t, dsn)
 	s := sessionsOn(t, db)
 	ctx, now := t.Context(), time.Now()
@@ -444,7 +427,7 @@ func TestS8_MySQLReaperSparesWhatWasTouched(t *testing.T) {
 // Several nodes reap at once, and sessions begin and are touched meanwhile: each
 // of the dead is ended once, none of the living.
 func TestS20_MySQLReapersAtOnce(t *testing.T) {
-	dsn := mysqlDSN(t)
+	dsn := dbtest.MySQLDSN(t)
 	db := openDSN(t, dsn)
 	s := sessionsOn(t, db)
 	ctx := t.Context()
@@ -494,7 +477,7 @@ func TestS20_MySQLReapersAtOnce(t *testing.T) {
 func TestMySQLMigrationResumes(t *testing.T) {
 	broken := errors.New("broken")
 	for at := 0; ; at++ {
-		dsn := mysqlDSN(t)
+		dsn := dbtest.MySQLDSN(t)
 		watch, db := openSpy(t, dsn)
 		n := -1
 		watch.setFail(func(string) error {
@@ -528,7 +511,7 @@ func TestMySQLMigrationResumes(t *testing.T) {
 // Somebody else's table of one of the names is found out.
 func TestMySQLMigrationFindsATableInTheWay(t *testing.T) {
 	for _, table := range []string{"sessions", "session_ended", "session_head", "session_epochs", "session_locks"} {
-		db := openDSN(t, mysqlDSN(t))
+		db := openDSN(t, dbtest.MySQLDSN(t))
 		_, err := db.Exec(`CREATE TABLE gatewire_` + table + ` (in_the_way INTEGER)`)
 		require.NoError(t, err)
 		require.ErrorContains(t, sessionsOnMigrated(t, db).Migrate(t.Context()), "0001_sessions.sql", table)
@@ -536,7 +519,7 @@ func TestMySQLMigrationFindsATableInTheWay(t *testing.T) {
 		require.NoError(t, err)
 		furnish(t, sessionsOn(t, db), nil)
 	}
-	db := openDSN(t, mysqlDSN(t))
+	db := openDSN(t, dbtest.MySQLDSN(t))
 	sessionsOn(t, db)
 	_, err := db.Exec(`DELETE FROM gatewire_session_schema`)
 	require.NoError(t, err)
@@ -547,7 +530,7 @@ func TestMySQLMigrationFindsATableInTheWay(t *testing.T) {
 
 // A connection that can't keep the rules is refused at the start.
 func TestMySQLMigrateRefusesSettings(t *testing.T) {
-	dsn := mysqlDSN(t)
+	dsn := dbtest.MySQLDSN(t)
 	config, err := mysql.ParseDSN(dsn)
 	require.NoError(t, err)
 	config.DBName = ""
@@ -565,7 +548,7 @@ func TestMySQLMigrateRefusesSettings(t *testing.T) {
 // Migrate of a schema that is up to date needs no right to create anything, and
 // waits for nobody who migrates.
 func TestMySQLServesAUserWhoMayNotMigrate(t *testing.T) {
-	dsn := mysqlDSN(t)
+	dsn := dbtest.MySQLDSN(t)
 	db := openDSN(t, dsn)
 	config, err := mysql.ParseDSN(dsn)
 	require.NoError(t, err)
@@ -592,7 +575,7 @@ func TestMySQLServesAUserWhoMayNotMigrate(t *testing.T) {
 // A row that is missing from the table of locks is an error: without the lock
 // the end of all of a user's sessions could miss one.
 func TestMySQLMissingLockRowIsAnError(t *testing.T) {
-	db := openDSN(t, mysqlDSN(t))
+	db := openDSN(t, dbtest.MySQLDSN(t))
 	s := sessionsOn(t, db)
 	_, err := db.Exec(`DELETE FROM gatewire_session_locks`)
 	require.NoError(t, err)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/gatewire/gatewire/auth/accounts"
 	accountsql "github.com/gatewire/gatewire/auth/accounts/sqlstore"
+	"github.com/gatewire/gatewire/internal/integration/dbtest"
 	"github.com/gatewire/gatewire/jwt"
 	"github.com/gatewire/gatewire/session"
 	sessionsql "github.com/gatewire/gatewire/session/sqlstore"
@@ -205,7 +206,7 @@ func explainPostgres(t *testing.T, s *spy, generic bool, op func()) string {
 func TestS22_PostgresQueryPlansUseIndexes(t *testing.T) {
 	for name, generic := range map[string]bool{"custom": false, "generic": true} {
 		t.Run(name, func(t *testing.T) {
-			dsn := postgresDSN(t)
+			dsn := dbtest.PostgresDSN(t)
 			spy, db := openSpy(t, dsn)
 			s, a := sessionsOn(t, db), accountsOn(t, db)
 			ctx, now := t.Context(), time.Now()
@@ -334,7 +335,7 @@ type mysqlStep struct {
 }
 
 func TestS22_MySQLQueryPlansUseIndexes(t *testing.T) {
-	dsn := mysqlDSN(t)
+	dsn := dbtest.MySQLDSN(t)
 	spy, db := openSpy(t, dsn)
 	s := sessionsOn(t, db)
 	ctx, now := t.Context(), time.Now()

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatewire/gatewire/auth/accounts"
+	"github.com/gatewire/gatewire/internal/integration/dbtest"
 	"github.com/gatewire/gatewire/jwt"
 	"github.com/gatewire/gatewire/session"
 	"github.com/gatewire/gatewire/session/sessiontest"
@@ -19,8 +20,8 @@ import (
 // onServers runs f on an empty database of each kind that lets transactions run
 // side by side.
 func onServers(t *testing.T, f func(t *testing.T, dsn string)) {
-	t.Run("PostgreSQL", func(t *testing.T) { f(t, postgresDSN(t)) })
-	t.Run("MariaDB", func(t *testing.T) { f(t, mysqlDSN(t)) })
+	t.Run("PostgreSQL", func(t *testing.T) { f(t, dbtest.PostgresDSN(t)) })
+	t.Run("MariaDB", func(t *testing.T) { f(t, dbtest.MySQLDSN(t)) })
 }
 
 // with adds a setting of the connection to a connection string.
@@ -68,6 +69,35 @@ func pausedAt(t *testing.T, dsn, statement string) (watch *spy, db *sql.DB, reac
 		return nil
 	})
 	return watch, db, there, func() { close(free) }
+}
+
+// endingUser has all sessions of the user u being ended, up to the commit.
+func endingUser(t *testing.T, dsn string) (ended <-chan error, resume func()) {
+	t.Helper()
+	db, reached, resume := paused(t, dsn)
+	s, ctx := sessionsOnMigrated(t, db), t.Context()
+	ended = background(func() error {
+		_, err := s.EndUser(ctx, "u", "", session.ReasonPasswordChanged, time.Now())
+		return err
+	})
+	<-reached
+	return ended, resume
+}
+
+// signInWaits checks that a sign-in waits for the end of the user's sessions, and
+// sees it then.
+func signInWaits(t *testing.T, dsn string) {
+	t.Helper()
+	s, ctx := sessionsOn(t, openDSN(t, dsn)), t.Context()
+	ended, resume := endingUser(t, dsn)
+	created := background(func() error { return s.Create(ctx, record("s1", "u"), 0) })
+	waits(t, created, "a session began while all of the user's were being ended")
+	soon, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	require.NoError(t, s.Create(soon, record("s2", "v"), 0), "other users don't wait")
+	resume()
+	require.NoError(t, <-ended)
+	require.ErrorIs(t, <-created, session.ErrEpoch)
 }
 
 // parameter is the first of a statement.
@@ -133,13 +163,7 @@ func TestS22_ReplaceWaitsForEndUser(t *testing.T) {
 		ctx := t.Context()
 		anonymous := record("s1", "")
 		require.NoError(t, s.Create(ctx, anonymous, session.AnyEpoch))
-		db, reached, resume := paused(t, dsn)
-		slow := sessionsOnMigrated(t, db)
-		ended := background(func() error {
-			_, err := slow.EndUser(ctx, "u", "", session.ReasonPasswordChanged, time.Now())
-			return err
-		})
-		<-reached
+		ended, resume := endingUser(t, dsn)
 		mine := anonymous
 		mine.UserID = "u"
 		replaced := background(func() error { return s.Replace(ctx, mine.Key, mine, 1) })
@@ -196,7 +220,7 @@ func TestS25_LogIsCommittedInOrder(t *testing.T) {
 
 // A session is touched while the reaper looks at it: it lives.
 func TestS8_PostgresReaperSparesWhatWasTouched(t *testing.T) {
-	dsn := postgresDSN(t)
+	dsn := dbtest.PostgresDSN(t)
 	db := openDSN(t, dsn)
 	s := sessionsOn(t, db)
 	ctx, now := t.Context(), time.Now()
@@ -248,7 +272,7 @@ func TestS4_LogHasTheLastKey(t *testing.T) {
 }
 
 func TestJ12_PostgresOneOfTwoNodesAddsAKey(t *testing.T) {
-	dsn := postgresDSN(t)
+	dsn := dbtest.PostgresDSN(t)
 	a := accountsOn(t, openDSN(t, dsn))
 	ctx := t.Context()
 	db, reached, resume := paused(t, dsn)
@@ -270,37 +294,22 @@ func TestJ12_PostgresOneOfTwoNodesAddsAKey(t *testing.T) {
 func TestS25_PostgresIsolationLevels(t *testing.T) {
 	for _, level := range []string{"repeatable read", "serializable"} {
 		t.Run(level, func(t *testing.T) {
-			dsn := with(postgresDSN(t), "default_transaction_isolation", level)
-			s := sessionsOn(t, openDSN(t, dsn))
-			ctx := t.Context()
+			dsn := with(dbtest.PostgresDSN(t), "default_transaction_isolation", level)
 			var now string
 			require.NoError(t, openDSN(t, dsn).QueryRow(`SHOW transaction_isolation`).Scan(&now))
 			require.Equal(t, level, now)
-
-			// A sign-in waits for the end of the user's sessions, and must see it then.
-			db, reached, resume := paused(t, dsn)
-			slow := sessionsOnMigrated(t, db)
-			ended := background(func() error {
-				_, err := slow.EndUser(ctx, "u", "", session.ReasonPasswordChanged, time.Now())
-				return err
-			})
-			<-reached
-			created := background(func() error { return s.Create(ctx, record("s1", "u"), 0) })
-			waits(t, created, "a session began while all of the user's were being ended")
-			resume()
-			require.NoError(t, <-ended)
-			require.ErrorIs(t, <-created, session.ErrEpoch)
+			signInWaits(t, dsn)
 		})
 	}
 	sessiontest.Run(t, func(t *testing.T) session.Store {
-		return sessionsOn(t, openDSN(t, with(postgresDSN(t), "default_transaction_isolation", "serializable")))
+		return sessionsOn(t, openDSN(t, with(dbtest.PostgresDSN(t), "default_transaction_isolation", "serializable")))
 	})
 }
 
 // The server ends a deadlock by failing one of the two. When that is the
 // store's transaction, it is run again.
 func TestS25_PostgresDeadlockIsRetried(t *testing.T) {
-	dsn := postgresDSN(t)
+	dsn := dbtest.PostgresDSN(t)
 	db := openDSN(t, dsn)
 	s := sessionsOn(t, db)
 	ctx := t.Context()
@@ -339,7 +348,7 @@ func TestS25_PostgresDeadlockIsRetried(t *testing.T) {
 // PostgreSQL has no text with a zero byte or outside UTF-8. What would need it
 // is refused whole, in words that don't repeat it; who looks for it finds nothing.
 func TestPostgresRefusesTextItCannotKeep(t *testing.T) {
-	db := openDSN(t, postgresDSN(t))
+	db := openDSN(t, dbtest.PostgresDSN(t))
 	s, a := sessionsOn(t, db), accountsOn(t, db)
 	furnish(t, s, a)
 	ctx, now := t.Context(), time.Now()
@@ -406,7 +415,7 @@ func TestPostgresRefusesTextItCannotKeep(t *testing.T) {
 
 // A database in another encoding could not keep every name: Migrate says so.
 func TestPostgresWantsUTF8(t *testing.T) {
-	server := ownServer(t)
+	server := dbtest.Postgres(t)
 	_, err := openDSN(t, server.URL()).Exec(`CREATE DATABASE latin1 ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'`)
 	require.NoError(t, err)
 	latin1 := openDSN(t, strings.Replace(server.URL(), "/postgres?", "/latin1?", 1))
@@ -418,8 +427,8 @@ func TestPostgresWantsUTF8(t *testing.T) {
 
 // Migrate of a schema that is up to date needs no right to create anything.
 func TestPostgresServesAUserWhoMayNotMigrate(t *testing.T) {
-	owner := ownServer(t).URL()
-	dsn := newSchema(t, owner)
+	owner := dbtest.Postgres(t).URL()
+	dsn := dbtest.PostgresSchema(t, owner)
 	db := openDSN(t, dsn)
 	u, err := url.Parse(dsn)
 	require.NoError(t, err)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/gatewire/gatewire/internal/integration/dbtest"
 	"github.com/gatewire/gatewire/password"
 	"github.com/gatewire/gatewire/session"
 )
@@ -25,9 +26,7 @@ const childEnv = "GATEWIRE_TEST_CHILD"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(childEnv) == "" {
-		code := m.Run()
-		stopServers()
-		os.Exit(code)
+		os.Exit(dbtest.Run(m))
 	}
 	// A *testing.T for the helpers; a failure in it fails the process.
 	os.Args = append(os.Args[:1], "-test.run=^TestChild$")

@@ -14,6 +14,7 @@ import (
 	"github.com/lestrrat-go/jwx/v3/jws"
 	"github.com/stretchr/testify/require"
 
+	"github.com/gatewire/gatewire/internal/integration/dbtest"
 	"github.com/gatewire/gatewire/jwt"
 )
 
@@ -109,7 +110,7 @@ func changes(t *testing.T, db *sql.DB) (at []time.Time) {
 // other being replaced by a new process. Every token verifies at both and
 // outside, from the first moment to the last, through three rotations.
 func TestJ12_RollingDeploymentOnOneDatabase(t *testing.T) {
-	onDatabase(t, postgresDSN(t), func(t *testing.T, open func() *sql.DB) {
+	onDatabase(t, dbtest.PostgresDSN(t), func(t *testing.T, open func() *sql.DB) {
 		ctx := t.Context()
 		pools := [2]*sql.DB{open(), open()}
 		var nodes [2]*signer
@@ -184,7 +185,7 @@ func TestJ12_RollingDeploymentOnOneDatabase(t *testing.T) {
 // node learns the new one, then it becomes the current one, then the old one
 // goes. Nodes before and after each step work side by side.
 func TestJ12_SealingKeysChangeInARollingDeployment(t *testing.T) {
-	onDatabase(t, postgresDSN(t), func(t *testing.T, open func() *sql.DB) {
+	onDatabase(t, dbtest.PostgresDSN(t), func(t *testing.T, open func() *sql.DB) {
 		ctx := t.Context()
 		pools := [2]*sql.DB{open(), open()}
 		configs := []string{sealingOne, sealingOne + "," + sealingTwo, sealingTwo + "," + sealingOne}

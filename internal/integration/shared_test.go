@@ -20,6 +20,7 @@ import (
 
 	"github.com/gatewire/gatewire/auth/accounts"
 	"github.com/gatewire/gatewire/auth/accounts/accountstest"
+	"github.com/gatewire/gatewire/internal/integration/dbtest"
 	"github.com/gatewire/gatewire/jwt"
 	"github.com/gatewire/gatewire/password"
 	"github.com/gatewire/gatewire/session"
@@ -145,7 +146,7 @@ func TestA2_WhatIsRefusedWritesNothing(t *testing.T) {
 
 // Counting tries does not make anything else on the connection less durable.
 func TestA2_PostgresSettingStaysWithItsStatement(t *testing.T) {
-	db := openDSN(t, postgresDSN(t))
+	db := openDSN(t, dbtest.PostgresDSN(t))
 	db.SetMaxOpenConns(1)
 	l := accountsOn(t, db).Limiter()
 	limit := accounts.Limit{Burst: 9, Every: time.Hour}

@@ -69,17 +69,13 @@ func Start() (_ *Server, err error) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("mysqltest: %s: %w\n%s", install, err, out)
 	}
-	// Between finding a free port and using it another process may be faster.
-	for range 3 {
-		if s.port, err = child.FreePort(0); err != nil {
-			return nil, err
-		}
-		if err = s.Run(); err == nil {
-			return s, nil
-		}
+	if err := child.OnFreePort(0, s.runOn); err != nil {
+		return nil, err
 	}
-	return nil, err
+	return s, nil
 }
+
+func (s *Server) runOn(port int) error { s.port = port; return s.Run() }
 
 func (s *Server) data() string    { return filepath.Join(s.dir, "data") }
 func (s *Server) init() string    { return filepath.Join(s.dir, "init.sql") }
@@ -109,16 +105,10 @@ func (s *Server) Run() error {
 		return err
 	}
 	s.running = p
-	for start := time.Now(); time.Since(start) < child.Patience; time.Sleep(20 * time.Millisecond) {
-		if p.Ended() {
-			_ = s.end(os.Kill)
-			return fmt.Errorf("mysqltest: the server ended at its start:\n%s", p.Log())
-		}
-		if s.greets() {
-			return nil
-		}
+	if err := p.Await(s.greets); err != nil {
+		return errors.Join(fmt.Errorf("mysqltest: %w", err), s.Kill())
 	}
-	return errors.Join(errors.New("mysqltest: the server does not get ready"), s.Kill())
+	return nil
 }
 
 // greets reports whether the server lets clients in: it listens earlier than
@@ -136,17 +126,17 @@ func (s *Server) greets() bool {
 }
 
 // Stop shuts the server down in order; connections are cut.
-func (s *Server) Stop() error { return s.end(terminate) }
+func (s *Server) Stop() error { return s.end(child.Terminate) }
 
 // Kill ends the server at once, as kill -9 does: the next Run has to recover from
 // its log.
 func (s *Server) Kill() error { return s.end(os.Kill) }
 
 // Pause keeps the server from doing anything: connections stay, nothing moves.
-func (s *Server) Pause() error { return s.signal(pause) }
+func (s *Server) Pause() error { return s.signal(child.Pause) }
 
 // Resume lets a paused server go on.
-func (s *Server) Resume() error { return s.signal(resume) }
+func (s *Server) Resume() error { return s.signal(child.Resume) }
 
 func (s *Server) signal(sig os.Signal) error {
 	if s.running == nil || s.running.Ended() { // the number may be somebody else's by now

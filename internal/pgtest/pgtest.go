@@ -5,6 +5,7 @@
 package pgtest
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -15,7 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
+	"sync"
 
 	"github.com/gatewire/gatewire/internal/child"
 )
@@ -24,6 +25,9 @@ import (
 var ErrMissing error = child.Missing("pgtest: no PostgreSQL here: install it (Debian: apt-get install postgresql), or set POSTGRES_URL to a database that tests may write to")
 
 const owner = "gatewire"
+
+// servant is a function so that nobody is looked up where no test needs it.
+var servant = sync.OnceValue(func() *child.Servant { return child.NewServant("postgres", "nobody") })
 
 // Server is a PostgreSQL server. Its methods are for one goroutine.
 type Server struct {
@@ -42,7 +46,7 @@ func Start(config ...string) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{bin: bin, password: secret(), config: config}
+	s := &Server{bin: bin, password: rand.Text(), config: config}
 	if s.dir, err = os.MkdirTemp("", "gatewire-pg"); err != nil {
 		return nil, err
 	}
@@ -55,27 +59,23 @@ func Start(config ...string) (_ *Server, err error) {
 	if err := os.WriteFile(pw, []byte(s.password+"\n"), 0o600); err != nil {
 		return nil, err
 	}
-	if err := give(s.dir, pw); err != nil {
+	if err := servant().Give(s.dir, pw); err != nil {
 		return nil, err
 	}
 	cmd := exec.Command(filepath.Join(bin, "initdb"), "--pgdata="+s.data(), "--username="+owner, "--auth=scram-sha-256", "--pwfile="+pw,
 		"--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions")
 	cmd.Dir = s.dir
-	asUser(cmd)
+	servant().Prepare(cmd)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("pgtest: initdb: %w\n%s", err, out)
 	}
-	// Between finding a free port and using it another process may be faster.
-	for range 3 {
-		if s.port, err = child.FreePort(0); err != nil {
-			return nil, err
-		}
-		if err = s.Run(); err == nil {
-			return s, nil
-		}
+	if err := child.OnFreePort(0, s.runOn); err != nil {
+		return nil, err
 	}
-	return nil, err
+	return s, nil
 }
+
+func (s *Server) runOn(port int) error { s.port = port; return s.Run() }
 
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 
@@ -99,30 +99,30 @@ func (s *Server) Run() error {
 	for _, setting := range append([]string{"fsync=off", "max_connections=200", "shared_buffers=32MB", "timezone=UTC"}, s.config...) {
 		command = append(command, "-c", setting) // of two, the last counts
 	}
-	p, err := child.Start(s.dir, "QUIT", asUser, command...)
+	p, err := child.Start(s.dir, "QUIT", servant().Prepare, command...)
 	if err != nil {
 		return err
 	}
 	s.running = p
-	for start := time.Now(); time.Since(start) < child.Patience; time.Sleep(20 * time.Millisecond) {
-		if p.Ended() {
-			_ = s.end(quit)
-			return fmt.Errorf("pgtest: the server ended at its start:\n%s", p.Log())
-		}
-		// The last line of this file says "ready" once connections are let in.
-		b, err := os.ReadFile(s.pidFile())
-		if lines := strings.Split(strings.TrimSpace(string(b)), "\n"); err == nil && len(lines) == 8 && strings.TrimSpace(lines[7]) == "ready" {
-			return nil
-		}
+	if err := p.Await(s.ready); err != nil {
+		return errors.Join(fmt.Errorf("pgtest: %w", err), s.Crash())
 	}
-	return errors.Join(errors.New("pgtest: the server does not get ready"), s.Crash())
+	return nil
+}
+
+// ready reports whether connections are let in: the last line of this file says
+// so then.
+func (s *Server) ready() bool {
+	b, err := os.ReadFile(s.pidFile())
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	return err == nil && len(lines) == 8 && strings.TrimSpace(lines[7]) == "ready"
 }
 
 // Stop shuts the server down in order; connections are cut.
-func (s *Server) Stop() error { return s.end(interrupt) }
+func (s *Server) Stop() error { return s.end(os.Interrupt) }
 
 // Crash ends the server at once: the next Run has to recover from its log.
-func (s *Server) Crash() error { return s.end(quit) }
+func (s *Server) Crash() error { return s.end(child.Quit) }
 
 // Kill ends all processes of the server at once, as kill -9 does. No client is
 // told.
@@ -130,7 +130,7 @@ func (s *Server) Kill() error {
 	if s.running == nil {
 		return nil
 	}
-	if err := errors.Join(s.Pause(), s.signalAll(kill)); err != nil {
+	if err := errors.Join(s.Pause(), s.signalAll(os.Kill)); err != nil {
 		return err
 	}
 	err := s.running.Wait()
@@ -144,7 +144,7 @@ func (s *Server) Kill() error {
 func (s *Server) Pause() error {
 	// One may start another before it is stopped itself.
 	for range 3 {
-		if err := s.signalAll(pause); err != nil {
+		if err := s.signalAll(child.Pause); err != nil {
 			return err
 		}
 	}
@@ -152,7 +152,7 @@ func (s *Server) Pause() error {
 }
 
 // Resume lets a paused server go on.
-func (s *Server) Resume() error { return s.signalAll(resume) }
+func (s *Server) Resume() error { return s.signalAll(child.Resume) }
 
 // signalAll sends sig to the server's first process and those it has started.
 func (s *Server) signalAll(sig os.Signal) error {

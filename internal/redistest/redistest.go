@@ -42,18 +42,14 @@ func Start(config ...string) (_ *Server, err error) {
 	if s.dir, err = os.MkdirTemp("", "gatewire-redis"); err != nil {
 		return nil, err
 	}
-	// Between finding a free port and using it another process may be faster.
-	for range 3 {
-		// A cluster's nodes talk on the port 10,000 above.
-		if s.port, err = child.FreePort(55_000); err != nil {
-			break
-		}
-		if err = s.Run(); err == nil {
-			return s, nil
-		}
+	// A cluster's nodes talk on the port 10,000 above.
+	if err := child.OnFreePort(55_000, s.runOn); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
-	return nil, errors.Join(err, s.Close())
+	return s, nil
 }
+
+func (s *Server) runOn(port int) error { s.port = port; return s.Run() }
 
 // Addr is the server's address, as "127.0.0.1:6379".
 func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
@@ -69,32 +65,34 @@ func (s *Server) Run() error {
 		return err
 	}
 	s.running = p
-	for start := time.Now(); time.Since(start) < child.Patience; time.Sleep(10 * time.Millisecond) {
-		if p.Ended() {
-			_ = s.Kill()
-			return fmt.Errorf("redistest: the server ended at its start:\n%s", p.Log())
-		}
-		// Who answers at the port must be ours.
-		if out, err := s.Do("INFO", "server"); err == nil && strings.Contains(out, "process_id:"+strconv.Itoa(s.pid())+"\r") {
-			if _, err := s.Do("PING"); err == nil {
-				return nil
-			}
-		}
+	if err := p.Await(s.answers); err != nil {
+		return errors.Join(fmt.Errorf("redistest: %w", err), s.Kill())
 	}
-	return errors.Join(errors.New("redistest: the server does not get ready"), s.Kill())
+	return nil
+}
+
+// answers reports whether the server is ready. Who answers at the port must be
+// ours.
+func (s *Server) answers() bool {
+	out, err := s.Do("INFO", "server")
+	if err != nil || !strings.Contains(out, "process_id:"+strconv.Itoa(s.pid())+"\r") {
+		return false
+	}
+	_, err = s.Do("PING")
+	return err == nil
 }
 
 // Kill ends the server at once, as kill -9 does.
-func (s *Server) Kill() error { return s.end(kill) }
+func (s *Server) Kill() error { return s.end(os.Kill) }
 
 // Stop shuts the server down in order.
-func (s *Server) Stop() error { return s.end(terminate) }
+func (s *Server) Stop() error { return s.end(child.Terminate) }
 
 // Pause keeps the server from answering: connections stay, nothing moves.
-func (s *Server) Pause() error { return s.signal(pause) }
+func (s *Server) Pause() error { return s.signal(child.Pause) }
 
 // Resume lets a paused server go on.
-func (s *Server) Resume() error { return s.signal(resume) }
+func (s *Server) Resume() error { return s.signal(child.Resume) }
 
 func (s *Server) end(sig os.Signal) error {
 	if s.running == nil {
@@ -102,7 +100,7 @@ func (s *Server) end(sig os.Signal) error {
 	}
 	if !s.running.Ended() { // else the number may be somebody else's by now
 		_ = s.signal(sig)
-		_ = s.signal(resume)
+		_ = s.signal(child.Resume)
 	}
 	err := s.running.Wait()
 	s.running = nil

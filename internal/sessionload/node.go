@@ -32,23 +32,15 @@ func (l *Load) newNode(store session.Store, o session.Options) (*node, error) {
 	n := &node{sessions: m}
 	mux := http.NewServeMux()
 	for path, f := range map[string]func(http.ResponseWriter, *http.Request) (string, error){
-		"/login":  n.login,
-		"/me":     n.me,
-		"/add":    n.add,
-		"/renew":  n.renew,
-		"/logout": n.logout,
-		"/others": n.others,
-		"/token":  n.token,
-		"/refresh": func(w http.ResponseWriter, r *http.Request) (string, error) {
-			return n.refresh(r)
-		},
-		"/revoke": func(w http.ResponseWriter, r *http.Request) (string, error) {
-			token, err := io.ReadAll(r.Body)
-			if err != nil {
-				return "", err
-			}
-			return "", m.EndByRefresh(r.Context(), string(token))
-		},
+		"/login":   n.login,
+		"/me":      n.me,
+		"/add":     n.add,
+		"/renew":   n.renew,
+		"/logout":  n.logout,
+		"/others":  n.others,
+		"/token":   n.token,
+		"/refresh": n.refresh,
+		"/revoke":  n.revoke,
 	} {
 		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 			text, err := f(w, r)
@@ -134,7 +126,7 @@ func (n *node) token(_ http.ResponseWriter, r *http.Request) (string, error) {
 	return s.ID() + " " + t.Reveal(), nil
 }
 
-func (n *node) refresh(r *http.Request) (string, error) {
+func (n *node) refresh(_ http.ResponseWriter, r *http.Request) (string, error) {
 	token, err := io.ReadAll(r.Body)
 	if err != nil {
 		return "", err
@@ -144,4 +136,12 @@ func (n *node) refresh(r *http.Request) (string, error) {
 		return "", err
 	}
 	return s.ID() + " " + next.Reveal(), nil
+}
+
+func (n *node) revoke(_ http.ResponseWriter, r *http.Request) (string, error) {
+	token, err := io.ReadAll(r.Body)
+	if err != nil {
+		return "", err
+	}
+	return "", n.sessions.EndByRefresh(r.Context(), string(token))
 }

@@ -124,7 +124,7 @@ func (d *DB) tryMySQL(ctx context.Context, f func(context.Context, *Tx) error) e
 	defer func() {
 		if !ended {
 			// The server rolls back a transaction that has lost its connection.
-			_ = conn.Raw(func(any) error { return driver.ErrBadConn })
+			discard(conn)
 		}
 		_ = conn.Close()
 	}()
@@ -156,13 +156,18 @@ func (d *DB) begin(ctx context.Context) (conn *sql.Conn, err error) {
 			return conn, nil
 		}
 		// Whether it is in a transaction is not known.
-		_ = conn.Raw(func(any) error { return driver.ErrBadConn })
+		discard(conn)
 		_ = conn.Close()
 		if !errors.Is(err, driver.ErrBadConn) {
 			break
 		}
 	}
 	return nil, err
+}
+
+// discard makes database/sql drop the connection where it would keep it.
+func discard(conn *sql.Conn) {
+	_ = conn.Raw(func(any) error { return driver.ErrBadConn })
 }
 
 // lockRow is how a transaction locks a name in MySQL, which has no lock that
@@ -216,11 +221,11 @@ func (m *mysqlMigration) check(ctx context.Context) (database string, err error)
 	var name sql.NullString
 	var version string
 	var autocommit, limited, safe int
-	if err := m.conn.QueryRowContext(ctx, `SELECT DATABASE(), VERSION(), @@autocommit, @@sql_select_limit < 4294967295, @@sql_safe_updates`).Scan(&name, &version, &autocommit, &limited, &safe); err != nil {
+	if err := m.row(ctx, `SELECT DATABASE(), VERSION(), @@autocommit, @@sql_select_limit < 4294967295, @@sql_safe_updates`, nil, &name, &version, &autocommit, &limited, &safe); err != nil {
 		return "", err
 	}
 	var variable, isolation string // its name was changed
-	if err := m.conn.QueryRowContext(ctx, `SHOW VARIABLES WHERE Variable_name IN ('transaction_isolation', 'tx_isolation')`).Scan(&variable, &isolation); err != nil {
+	if err := m.row(ctx, `SHOW VARIABLES WHERE Variable_name IN ('transaction_isolation', 'tx_isolation')`, nil, &variable, &isolation); err != nil {
 		return "", err
 	}
 	switch {
@@ -282,7 +287,7 @@ func (m *mysqlMigration) alone(ctx context.Context, schema string, f func() erro
 		var released int
 		if m.row(ctx, `SELECT COALESCE(RELEASE_LOCK(?1), -1)`, []any{name}, &released) != nil {
 			// The lock ends with the connection, which must not be used again.
-			_ = m.conn.Raw(func(any) error { return driver.ErrBadConn })
+			discard(m.conn)
 		}
 	}()
 	return f()
@@ -346,5 +351,11 @@ func (m *mysqlMigration) row(ctx context.Context, query string, args []any, dest
 	if err != nil {
 		return err
 	}
-	return again(ctx, func() error { return m.conn.QueryRowContext(ctx, query).Scan(dest...) })
+	return again(ctx, func() error {
+		rows, err := m.conn.QueryContext(ctx, query)
+		if err != nil {
+			return err
+		}
+		return one(rows, dest)
+	})
 }

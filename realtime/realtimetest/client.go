@@ -42,7 +42,7 @@ type reply map[string]json.RawMessage
 type Push struct {
 	Channel string
 
-	Publication *realtime.Publication // published in Channel; of its fields Data, Offset and Info
+	Publication *realtime.Publication // published in Channel; of its fields Data, Offset and Info (the epoch is that of Subscribed)
 	Join, Leave *realtime.ClientInfo  // who came and went in Channel
 	Unsubscribe *Unsubscribe          // this client is no longer in Channel
 	Message     json.RawMessage       // for this client; no channel

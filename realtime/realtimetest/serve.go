@@ -26,6 +26,7 @@ type Server struct {
 }
 
 // Serve serves h. In a bubble, call it there, and Close before the bubble ends.
+// The hub and the session manager are made and closed there, too.
 func Serve(h http.Handler) *Server {
 	s := &Server{conns: make(chan net.Conn), done: make(chan struct{}), open: map[*pipe]struct{}{}}
 	s.http.Handler = h
@@ -88,7 +89,7 @@ func (s *Server) dial(ctx context.Context) (*pipe, error) {
 var errServerClosed = errors.New("realtimetest: the server is closed")
 
 // Client returns a client for ordinary requests, as a sign-in: each goes to this
-// server, whatever its URL says. It keeps no cookies.
+// server, whatever host its URL names, by http and not https. It keeps no cookies.
 func (s *Server) Client() *http.Client { return &http.Client{Transport: s.transport(s.DialContext)} }
 
 // transport leaves no connection behind: its goroutines would outlive a bubble.
@@ -98,7 +99,8 @@ func (s *Server) transport(dial func(ctx context.Context, network, addr string) 
 
 // Dial opens a socket at a path. The header is that of the handshake: a Cookie,
 // an Authorization, an Origin, or nil. A handshake that is answered with another
-// status than 101 is a [*HandshakeError].
+// status than 101 is a [*HandshakeError]. The first thing to do with the client is
+// [Client.Connect].
 func (s *Server) Dial(ctx context.Context, path string, header http.Header) (*Client, error) {
 	ctx, cancel := patient(ctx)
 	defer cancel()

@@ -12,162 +12,32 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/gatewire/gatewire/internal/liar"
 	"github.com/gatewire/gatewire/session"
 	"github.com/gatewire/gatewire/session/sessiontest"
 )
 
-// liar is a store that breaks a rule where a function is set.
-type liar struct {
-	session.Store
-	create  func(ctx context.Context, rec session.Record, epoch uint64) error
-	read    func(rec session.Record, found bool) (session.Record, bool)
-	replace func(ctx context.Context, old session.Key, rec session.Record, ifRev uint64) error
-	touch   func(ctx context.Context, key session.Key, seen, idle time.Time) error
-	end     func(ctx context.Context, id string, reason session.Reason, at time.Time) (bool, error)
-	endUser func(ctx context.Context, userID, exceptID string, reason session.Reason, at time.Time) ([]session.Ended, error)
-	userAt  func(ctx context.Context, userID, exceptID string, epoch uint64, reason session.Reason, at time.Time) ([]session.Ended, error)
-	origin  func(ctx context.Context, o session.Origin, reason session.Reason, at time.Time) ([]session.Ended, error)
-	since   func(ctx context.Context, cursor string, limit int) ([]session.Ended, string, error)
-	list    func(recs []session.Record) []session.Record
-	epoch   func(epoch uint64) uint64
-	reap    func(ctx context.Context, now time.Time, limit int) ([]session.Ended, error)
-}
-
-func (l *liar) Create(ctx context.Context, rec session.Record, epoch uint64) error {
-	if l.create != nil {
-		return l.create(ctx, rec, epoch)
-	}
-	return l.Store.Create(ctx, rec, epoch)
-}
-
-func (l *liar) Load(ctx context.Context, key session.Key) (session.Record, bool, error) {
-	rec, found, err := l.Store.Load(ctx, key)
-	if l.read != nil {
-		if !found {
-			rec.Key = key
-		}
-		rec, found = l.read(rec, found)
-	}
-	return rec, found, err
-}
-
-func (l *liar) Replace(ctx context.Context, old session.Key, rec session.Record, ifRev uint64) error {
-	if l.replace != nil {
-		return l.replace(ctx, old, rec, ifRev)
-	}
-	return l.Store.Replace(ctx, old, rec, ifRev)
-}
-
-func (l *liar) Touch(ctx context.Context, key session.Key, seen, idle time.Time) error {
-	if l.touch != nil {
-		return l.touch(ctx, key, seen, idle)
-	}
-	return l.Store.Touch(ctx, key, seen, idle)
-}
-
-func (l *liar) End(ctx context.Context, id string, reason session.Reason, at time.Time) (bool, error) {
-	if l.end != nil {
-		return l.end(ctx, id, reason, at)
-	}
-	return l.Store.End(ctx, id, reason, at)
-}
-
-func (l *liar) EndUser(ctx context.Context, userID, exceptID string, reason session.Reason, at time.Time) ([]session.Ended, error) {
-	if l.endUser != nil {
-		return l.endUser(ctx, userID, exceptID, reason, at)
-	}
-	return l.Store.EndUser(ctx, userID, exceptID, reason, at)
-}
-
-func (l *liar) EndUserAt(ctx context.Context, userID, exceptID string, epoch uint64, reason session.Reason, at time.Time) ([]session.Ended, error) {
-	if l.userAt != nil {
-		return l.userAt(ctx, userID, exceptID, epoch, reason, at)
-	}
-	return l.Store.EndUserAt(ctx, userID, exceptID, epoch, reason, at)
-}
-
-func (l *liar) EndOrigin(ctx context.Context, o session.Origin, reason session.Reason, at time.Time) ([]session.Ended, error) {
-	if l.origin != nil {
-		return l.origin(ctx, o, reason, at)
-	}
-	return l.Store.EndOrigin(ctx, o, reason, at)
-}
-
-func (l *liar) EndedSince(ctx context.Context, cursor string, limit int) ([]session.Ended, string, error) {
-	if l.since != nil {
-		return l.since(ctx, cursor, limit)
-	}
-	return l.Store.EndedSince(ctx, cursor, limit)
-}
-
-func (l *liar) ListUser(ctx context.Context, userID string) ([]session.Record, error) {
-	recs, err := l.Store.ListUser(ctx, userID)
-	if l.list != nil {
-		recs = l.list(recs)
-	}
-	return recs, err
-}
-
-func (l *liar) Epoch(ctx context.Context, userID string) (uint64, error) {
-	epoch, err := l.Store.Epoch(ctx, userID)
-	if l.epoch != nil {
-		epoch = l.epoch(epoch)
-	}
-	return epoch, err
-}
-
-func (l *liar) Reap(ctx context.Context, now time.Time, limit int) ([]session.Ended, error) {
-	if l.reap != nil {
-		return l.reap(ctx, now, limit)
-	}
-	return l.Store.Reap(ctx, now, limit)
-}
-
-// resurrect makes records that are gone come back: into a map of its own,
-// which Load looks into.
-func (l *liar) resurrect() (put func(session.Record)) {
-	var mu sync.Mutex
-	back := make(map[session.Key]session.Record)
-	l.read = func(rec session.Record, found bool) (session.Record, bool) {
-		mu.Lock()
-		defer mu.Unlock()
-		if other, ok := back[rec.Key]; !found && ok {
-			return other, true
-		}
-		return rec, found
-	}
-	return func(rec session.Record) {
-		mu.Lock()
-		defer mu.Unlock()
-		back[rec.Key] = rec
-	}
-}
-
 // lies are stores that each break one promise, with the rules that must tell.
 var lies = []struct {
 	name  string
-	tell  func(l *liar)
+	tell  func(l *liar.Store)
 	rules []string
 }{
-	{"Create overlooks what is there", func(l *liar) {
-		l.create = func(ctx context.Context, rec session.Record, epoch uint64) error {
+	{"Create overlooks what is there", func(l *liar.Store) {
+		l.OnCreate = func(ctx context.Context, rec session.Record, epoch uint64) error {
 			if err := l.Store.Create(ctx, rec, epoch); !errors.Is(err, session.ErrExists) {
 				return err
 			}
 			return nil
 		}
 	}, []string{"C1"}},
-	{"Create overlooks the epoch", func(l *liar) {
-		l.create = func(ctx context.Context, rec session.Record, _ uint64) error {
-			return l.Store.Create(ctx, rec, session.AnyEpoch)
-		}
-	}, []string{"C2", "S22"}},
-	{"Load drops a field", func(l *liar) {
-		l.read = func(rec session.Record, found bool) (session.Record, bool) { rec.Scopes = nil; return rec, found }
+	{"Create overlooks the epoch", liar.CreateOverlooksTheEpoch, []string{"C2", "S22"}},
+	{"Load drops a field", func(l *liar.Store) {
+		l.OnLoad = func(rec session.Record, found bool) (session.Record, bool) { rec.Scopes = nil; return rec, found }
 	}, []string{"L1"}},
-	{"Load shares memory", func(l *liar) {
+	{"Load shares memory", func(l *liar.Store) {
 		shared := make(map[session.Key][]byte)
-		l.read = func(rec session.Record, found bool) (session.Record, bool) {
+		l.OnLoad = func(rec session.Record, found bool) (session.Record, bool) {
 			if shared[rec.Key] == nil {
 				shared[rec.Key] = rec.Data
 			}
@@ -175,82 +45,40 @@ var lies = []struct {
 			return rec, found
 		}
 	}, []string{"L1"}},
-	{"Replace drops a field", func(l *liar) {
-		l.replace = func(ctx context.Context, old session.Key, rec session.Record, ifRev uint64) error {
+	{"Replace drops a field", func(l *liar.Store) {
+		l.OnReplace = func(ctx context.Context, old session.Key, rec session.Record, ifRev uint64) error {
 			rec.UserID = ""
 			return l.Store.Replace(ctx, old, rec, ifRev)
 		}
 	}, []string{"U1"}},
-	{"Replace inserts", func(l *liar) {
-		put := l.resurrect()
-		l.replace = func(ctx context.Context, old session.Key, rec session.Record, ifRev uint64) error {
-			err := l.Store.Replace(ctx, old, rec, ifRev)
-			if errors.Is(err, session.ErrNotFound) {
-				put(rec)
-				return nil
-			}
-			return err
-		}
-	}, []string{"U2", "U3", "S3", "S4", "J14"}},
-	{"Replace does not compare", func(l *liar) {
-		var mu sync.Mutex
-		l.replace = func(ctx context.Context, old session.Key, rec session.Record, _ uint64) error {
-			mu.Lock()
-			defer mu.Unlock()
-			now, found, err := l.Store.Load(ctx, old)
-			if err != nil || !found {
-				return errors.Join(err, session.ErrNotFound)
-			}
-			return l.Store.Replace(ctx, old, rec, now.Rev)
-		}
-	}, []string{"U2", "S5", "J14"}},
-	{"Replace leaves the old key", func(l *liar) {
-		put := l.resurrect()
-		l.replace = func(ctx context.Context, old session.Key, rec session.Record, ifRev uint64) error {
-			before, _, _ := l.Store.Load(ctx, old)
-			err := l.Store.Replace(ctx, old, rec, ifRev)
-			if err == nil && old != rec.Key {
-				put(before)
-			}
-			return err
-		}
-	}, []string{"U3", "S4"}},
-	{"Replace moves Seen back", func(l *liar) {
+	{"Replace inserts", liar.ReplaceInserts, []string{"U2", "U3", "S3", "S4", "J14"}},
+	{"Replace does not compare", liar.ReplaceDoesNotCompare, []string{"U2", "S5", "J14"}},
+	{"Replace leaves the old key", liar.ReplaceLeavesTheOldKey, []string{"U3", "S4"}},
+	{"Replace moves Seen back", func(l *liar.Store) {
 		var last session.Record
-		l.replace = func(ctx context.Context, old session.Key, rec session.Record, ifRev uint64) error {
+		l.OnReplace = func(ctx context.Context, old session.Key, rec session.Record, ifRev uint64) error {
 			last = rec
 			return l.Store.Replace(ctx, old, rec, ifRev)
 		}
-		l.read = func(rec session.Record, found bool) (session.Record, bool) {
+		l.OnLoad = func(rec session.Record, found bool) (session.Record, bool) {
 			if rec.Key == last.Key {
 				rec.Seen, rec.IdleExpires = last.Seen, last.IdleExpires
 			}
 			return rec, found
 		}
 	}, []string{"U4"}},
-	{"Touch raises Rev", func(l *liar) {
-		l.touch = func(ctx context.Context, key session.Key, seen, idle time.Time) error {
-			if err := l.Store.Touch(ctx, key, seen, idle); err != nil {
-				return err
-			}
-			rec, found, err := l.Store.Load(ctx, key)
-			if err != nil || !found {
-				return err
-			}
-			return l.Store.Replace(ctx, key, rec, rec.Rev)
-		}
-	}, []string{"T1"}},
-	{"Touch inserts", func(l *liar) {
-		put := l.resurrect()
-		read := l.read
+	{"Touch raises Rev", liar.TouchRaisesRev, []string{"T1"}},
+	{"Touch inserts", func(l *liar.Store) {
+		put := l.Resurrect()
+		read := l.OnLoad
 		var last session.Record
-		l.read = func(rec session.Record, found bool) (session.Record, bool) {
+		l.OnLoad = func(rec session.Record, found bool) (session.Record, bool) {
 			if found {
 				last = rec
 			}
 			return read(rec, found)
 		}
-		l.touch = func(ctx context.Context, key session.Key, seen, idle time.Time) error {
+		l.OnTouch = func(ctx context.Context, key session.Key, seen, idle time.Time) error {
 			if _, found, _ := l.Store.Load(ctx, key); !found {
 				last.Key, last.Kind, last.UserID = key, session.KindCookie, "u1"
 				last.IdleExpires, last.Expires = idle, idle
@@ -259,40 +87,29 @@ var lies = []struct {
 			return l.Store.Touch(ctx, key, seen, idle)
 		}
 	}, []string{"T2", "S8"}},
-	{"End does not log", func(l *liar) {
-		l.since = func(ctx context.Context, _ string, limit int) ([]session.Ended, string, error) {
+	{"End does not log", func(l *liar.Store) {
+		l.OnEndedSince = func(ctx context.Context, _ string, limit int) ([]session.Ended, string, error) {
 			return l.Store.EndedSince(ctx, "", limit)
 		}
 	}, []string{"E1", "E2", "E4", "W1", "W2", "R1", "S3"}},
-	{"End always says true", func(l *liar) {
-		l.end = func(ctx context.Context, id string, reason session.Reason, at time.Time) (bool, error) {
-			_, err := l.Store.End(ctx, id, reason, at)
-			return true, err
-		}
-	}, []string{"E1"}},
-	{"EndUser spares nobody", func(l *liar) {
-		l.endUser = func(ctx context.Context, userID, _ string, reason session.Reason, at time.Time) ([]session.Ended, error) {
-			return l.Store.EndUser(ctx, userID, "", reason, at)
-		}
-	}, []string{"E2"}},
-	{"Epoch stands still", func(l *liar) {
-		l.epoch = func(uint64) uint64 { return 0 }
-	}, []string{"C2", "E2", "E3", "S22"}},
-	{"Epoch returns", func(l *liar) {
-		l.epoch = func(epoch uint64) uint64 { return epoch % 2 }
+	{"End always says true", liar.EndAlwaysSaysTrue, []string{"E1"}},
+	{"EndUser spares nobody", liar.EndUserSparesNobody, []string{"E2"}},
+	{"Epoch stands still", liar.EpochStandsStill, []string{"C2", "E2", "E3", "S22"}},
+	{"Epoch returns", func(l *liar.Store) {
+		l.OnEpoch = func(epoch uint64) uint64 { return epoch % 2 }
 	}, []string{"E3"}},
-	{"EndUserAt overlooks the epoch", func(l *liar) {
-		l.userAt = func(ctx context.Context, userID, exceptID string, _ uint64, reason session.Reason, at time.Time) ([]session.Ended, error) {
+	{"EndUserAt overlooks the epoch", func(l *liar.Store) {
+		l.OnEndUserAt = func(ctx context.Context, userID, exceptID string, _ uint64, reason session.Reason, at time.Time) ([]session.Ended, error) {
 			return l.Store.EndUser(ctx, userID, exceptID, reason, at)
 		}
 	}, []string{"E5"}},
-	{"EndUserAt spares nobody", func(l *liar) {
-		l.userAt = func(ctx context.Context, userID, _ string, epoch uint64, reason session.Reason, at time.Time) ([]session.Ended, error) {
+	{"EndUserAt spares nobody", func(l *liar.Store) {
+		l.OnEndUserAt = func(ctx context.Context, userID, _ string, epoch uint64, reason session.Reason, at time.Time) ([]session.Ended, error) {
 			return l.Store.EndUserAt(ctx, userID, "", epoch, reason, at)
 		}
 	}, []string{"E5"}},
-	{"EndUserAt compares first and raises later", func(l *liar) {
-		l.userAt = func(ctx context.Context, userID, exceptID string, epoch uint64, reason session.Reason, at time.Time) ([]session.Ended, error) {
+	{"EndUserAt compares first and raises later", func(l *liar.Store) {
+		l.OnEndUserAt = func(ctx context.Context, userID, exceptID string, epoch uint64, reason session.Reason, at time.Time) ([]session.Ended, error) {
 			if now, err := l.Store.Epoch(ctx, userID); err != nil || now != epoch {
 				return nil, errors.Join(err, session.ErrEpoch)
 			}
@@ -300,16 +117,16 @@ var lies = []struct {
 			return l.Store.EndUser(ctx, userID, exceptID, reason, at)
 		}
 	}, []string{"E5"}},
-	{"EndOrigin takes any of subject and sid", func(l *liar) {
-		l.origin = func(ctx context.Context, o session.Origin, reason session.Reason, at time.Time) ([]session.Ended, error) {
+	{"EndOrigin takes any of subject and sid", func(l *liar.Store) {
+		l.OnEndOrigin = func(ctx context.Context, o session.Origin, reason session.Reason, at time.Time) ([]session.Ended, error) {
 			if o.SID != "" {
 				o.Subject = ""
 			}
 			return l.Store.EndOrigin(ctx, o, reason, at)
 		}
 	}, []string{"E4"}},
-	{"EndOrigin of nothing is no error", func(l *liar) {
-		l.origin = func(ctx context.Context, o session.Origin, reason session.Reason, at time.Time) ([]session.Ended, error) {
+	{"EndOrigin of nothing is no error", func(l *liar.Store) {
+		l.OnEndOrigin = func(ctx context.Context, o session.Origin, reason session.Reason, at time.Time) ([]session.Ended, error) {
 			ended, err := l.Store.EndOrigin(ctx, o, reason, at)
 			if errors.Is(err, session.ErrOrigin) {
 				err = nil
@@ -317,31 +134,31 @@ var lies = []struct {
 			return ended, err
 		}
 	}, []string{"E4"}},
-	{"EndOrigin folds case", func(l *liar) {
-		l.origin = func(ctx context.Context, o session.Origin, reason session.Reason, at time.Time) ([]session.Ended, error) {
+	{"EndOrigin folds case", func(l *liar.Store) {
+		l.OnEndOrigin = func(ctx context.Context, o session.Origin, reason session.Reason, at time.Time) ([]session.Ended, error) {
 			o.SID = strings.ToLower(o.SID)
 			return l.Store.EndOrigin(ctx, o, reason, at)
 		}
 	}, []string{"E4"}},
-	{"EndOrigin goes by the first Origin", func(l *liar) {
-		l.replace = func(ctx context.Context, old session.Key, rec session.Record, ifRev uint64) error {
+	{"EndOrigin goes by the first Origin", func(l *liar.Store) {
+		l.OnReplace = func(ctx context.Context, old session.Key, rec session.Record, ifRev uint64) error {
 			if before, found, _ := l.Store.Load(ctx, old); found {
 				rec.Origin = before.Origin
 			}
 			return l.Store.Replace(ctx, old, rec, ifRev)
 		}
 	}, []string{"E4"}},
-	{"EndOrigin forgets those renewed meanwhile", func(l *liar) {
+	{"EndOrigin forgets those renewed meanwhile", func(l *liar.Store) {
 		var mu sync.Mutex
 		first := make(map[string]session.Key)
-		l.create = func(ctx context.Context, rec session.Record, epoch uint64) error {
+		l.OnCreate = func(ctx context.Context, rec session.Record, epoch uint64) error {
 			mu.Lock()
 			defer mu.Unlock()
 			first[rec.ID] = rec.Key
 			return l.Store.Create(ctx, rec, epoch)
 		}
-		put := l.resurrect()
-		l.origin = func(ctx context.Context, o session.Origin, reason session.Reason, at time.Time) ([]session.Ended, error) {
+		put := l.Resurrect()
+		l.OnEndOrigin = func(ctx context.Context, o session.Origin, reason session.Reason, at time.Time) ([]session.Ended, error) {
 			list, _ := l.Store.ListUser(ctx, "u1")
 			ended, err := l.Store.EndOrigin(ctx, o, reason, at)
 			mu.Lock()
@@ -354,8 +171,8 @@ var lies = []struct {
 			return ended, err
 		}
 	}, []string{"E4"}},
-	{"EndOrigin is not one step", func(l *liar) {
-		l.origin = func(ctx context.Context, o session.Origin, reason session.Reason, at time.Time) (ended []session.Ended, err error) {
+	{"EndOrigin is not one step", func(l *liar.Store) {
+		l.OnEndOrigin = func(ctx context.Context, o session.Origin, reason session.Reason, at time.Time) (ended []session.Ended, err error) {
 			list, _ := l.Store.ListUser(ctx, "u1")
 			time.Sleep(time.Millisecond)
 			if o.Issuer == "" || o.Subject == "" && o.SID == "" {
@@ -370,30 +187,30 @@ var lies = []struct {
 			return ended, nil
 		}
 	}, []string{"E4"}},
-	{"ListUser is oldest first", func(l *liar) {
-		l.list = func(recs []session.Record) []session.Record { slices.Reverse(recs); return recs }
+	{"ListUser is oldest first", func(l *liar.Store) {
+		l.OnListUser = func(recs []session.Record) []session.Record { slices.Reverse(recs); return recs }
 	}, []string{"I1"}},
-	{"ListUser lists the dead", func(l *liar) {
+	{"ListUser lists the dead", func(l *liar.Store) {
 		var all []session.Record
-		l.list = func(recs []session.Record) []session.Record {
+		l.OnListUser = func(recs []session.Record) []session.Record {
 			if len(recs) > len(all) {
 				all = recs
 			}
 			return all
 		}
-		l.create = func(ctx context.Context, rec session.Record, epoch uint64) error {
+		l.OnCreate = func(ctx context.Context, rec session.Record, epoch uint64) error {
 			err := l.Store.Create(ctx, rec, epoch)
 			_, _ = l.ListUser(ctx, rec.UserID)
 			return err
 		}
 	}, []string{"E1", "S3"}},
-	{"EndedSince overlooks the limit", func(l *liar) {
-		l.since = func(ctx context.Context, cursor string, _ int) ([]session.Ended, string, error) {
+	{"EndedSince overlooks the limit", func(l *liar.Store) {
+		l.OnEndedSince = func(ctx context.Context, cursor string, _ int) ([]session.Ended, string, error) {
 			return l.Store.EndedSince(ctx, cursor, 1000)
 		}
 	}, []string{"W1"}},
-	{"EndedSince skips", func(l *liar) {
-		l.since = func(ctx context.Context, cursor string, limit int) ([]session.Ended, string, error) {
+	{"EndedSince skips", func(l *liar.Store) {
+		l.OnEndedSince = func(ctx context.Context, cursor string, limit int) ([]session.Ended, string, error) {
 			ended, next, err := l.Store.EndedSince(ctx, cursor, limit)
 			if cursor != "" && len(ended) == limit {
 				_, next, err = l.Store.EndedSince(ctx, "", limit)
@@ -401,8 +218,8 @@ var lies = []struct {
 			return ended, next, err
 		}
 	}, []string{"W1"}},
-	{"EndedSince takes any cursor", func(l *liar) {
-		l.since = func(ctx context.Context, cursor string, limit int) ([]session.Ended, string, error) {
+	{"EndedSince takes any cursor", func(l *liar.Store) {
+		l.OnEndedSince = func(ctx context.Context, cursor string, limit int) ([]session.Ended, string, error) {
 			ended, next, err := l.Store.EndedSince(ctx, cursor, limit)
 			if errors.Is(err, session.ErrCursorLost) {
 				return l.Store.EndedSince(ctx, "", limit)
@@ -410,13 +227,13 @@ var lies = []struct {
 			return ended, next, err
 		}
 	}, []string{"W2"}},
-	{"Reap overlooks the limit", func(l *liar) {
-		l.reap = func(ctx context.Context, now time.Time, _ int) ([]session.Ended, error) {
+	{"Reap overlooks the limit", func(l *liar.Store) {
+		l.OnReap = func(ctx context.Context, now time.Time, _ int) ([]session.Ended, error) {
 			return l.Store.Reap(ctx, now, 1000)
 		}
 	}, []string{"R1"}},
-	{"Reap takes the living", func(l *liar) {
-		l.reap = func(ctx context.Context, now time.Time, limit int) ([]session.Ended, error) {
+	{"Reap takes the living", func(l *liar.Store) {
+		l.OnReap = func(ctx context.Context, now time.Time, limit int) ([]session.Ended, error) {
 			return l.Store.Reap(ctx, now.Add(time.Second), limit)
 		}
 	}, []string{"R1"}},
@@ -428,7 +245,7 @@ func TestEveryRuleBites(t *testing.T) {
 		for _, id := range lie.rules {
 			bitten[id] = true
 			t.Run(lie.name+"/"+id, func(t *testing.T) {
-				l := &liar{Store: session.NewMemoryStore(nil)}
+				l := &liar.Store{Store: session.NewMemoryStore(nil)}
 				lie.tell(l)
 				failure := sessiontest.Try(t.Context(), id, l)
 				require.NotEmpty(t, failure, "rule %s does not notice", id)

@@ -100,8 +100,8 @@ type endingQueries struct {
 
 // The last term of each is that of the partial index, which is used for it. In
 // MySQL, which has none, the index also holds the sessions without an origin,
-// under an issuer that nobody asks for. An empty text is written x” there: a
-// sql_mode of MariaDB's, EMPTY_STRING_IS_NULL, reads the other as NULL, which
+// under an issuer that nobody asks for. There an empty text is written as bytes:
+// a sql_mode of MariaDB's, EMPTY_STRING_IS_NULL, reads the other as NULL, which
 // equals nothing.
 const (
 	ofSID          = `origin_issuer = ?4 AND origin_sid = ?5 AND ?6 IN ('', origin_subject) AND origin_sid <> ''`

@@ -17,21 +17,13 @@ import (
 // CreateUser implements [accounts.Store]. Where both the email and the identity
 // are known the error is ErrIdentityTaken: that user can simply be signed in.
 func (s *Store) CreateUser(ctx context.Context, u accounts.User, id *accounts.ExternalIdentity) error {
-	scopes, err := json.Marshal(u.Scopes)
-	if err != nil {
-		return s.db.Wrap("create user", err)
-	}
-	roles, err := json.Marshal(u.Roles)
-	if err != nil {
-		return s.db.Wrap("create user", err)
-	}
 	if id != nil && id.UserID != u.ID {
 		return s.db.Wrap("create user", errors.New("the identity names another user"))
 	}
 	key := emailKey(u.Email)
 	return s.db.Tx(ctx, "create user", func(ctx context.Context, tx *sqldb.Tx) error {
 		users, err := tx.Exec(ctx, insertUser, u.ID, u.Email, key, u.EmailVerified, u.Name, u.Picture,
-			u.Created.UnixMicro(), string(u.Password), u.Disabled, string(scopes), string(roles))
+			u.Created.UnixMicro(), string(u.Password), u.Disabled, listText(u.Scopes), listText(u.Roles))
 		if err != nil {
 			return err
 		}
@@ -63,6 +55,12 @@ func (s *Store) CreateUser(ctx context.Context, u accounts.User, id *accounts.Ex
 		}
 		return err
 	})
+}
+
+// listText is a list of scopes or roles as its column holds it.
+func listText(list []string) string {
+	b, _ := json.Marshal(list) // it never fails for strings
+	return string(b)
 }
 
 // emailKey is NULL for no address: unique columns hold any number of those.
@@ -178,24 +176,17 @@ func (s *Store) SetDisabled(ctx context.Context, userID string, disabled bool, o
 	if owed != nil {
 		query, args = setDisabledOwing, append(args, endingArgs(owed)...)
 	}
-	n, err := s.db.Exec(ctx, "set disabled", query, args...)
-	if err == nil && n == 0 {
-		return accounts.ErrNoUser
-	}
-	return err
+	return s.change(ctx, "set disabled", query, args...)
 }
 
 // SetGrants implements [accounts.Store].
 func (s *Store) SetGrants(ctx context.Context, userID string, scopes, roles []string) error {
-	encodedScopes, err := json.Marshal(scopes)
-	if err != nil {
-		return err
-	}
-	encodedRoles, err := json.Marshal(roles)
-	if err != nil {
-		return err
-	}
-	n, err := s.db.Exec(ctx, "set grants", setGrants, userID, string(encodedScopes), string(encodedRoles))
+	return s.change(ctx, "set grants", setGrants, userID, listText(scopes), listText(roles))
+}
+
+// change runs a statement that changes the user's row, whatever is in it.
+func (s *Store) change(ctx context.Context, op, query string, args ...any) error {
+	n, err := s.db.Exec(ctx, op, query, args...)
 	if err == nil && n == 0 {
 		return accounts.ErrNoUser
 	}

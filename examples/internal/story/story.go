@@ -319,7 +319,7 @@ func foreign(t *testing.T, s *site) {
 	require.Equal(t, http.StatusForbidden, res.StatusCode)
 	require.Contains(t, b.home(), "Hello, ada")
 	require.NotContains(t, b.home(), "poison")
-	_, res, err := b.dial("https://evil.example")
+	_, res, err := dial(t.Context(), b.client, s.url, "https://evil.example")
 	require.Error(t, err)
 	require.Equal(t, http.StatusForbidden, res.StatusCode)
 }
@@ -355,16 +355,23 @@ func devices(t *testing.T, s *site) {
 	require.Equal(t, http.StatusUnauthorized, res.StatusCode)
 }
 
-func (b *browser) dial(origin string) (*websocket.Conn, *http.Response, error) {
-	client := &http.Client{Jar: b.client.Jar} // a Timeout would be the socket's too
-	return websocket.Dial(b.t.Context(), b.url+"/realtime", &websocket.DialOptions{HTTPClient: client, HTTPHeader: http.Header{"Origin": {origin}}})
+func dial(ctx context.Context, client *http.Client, url, origin string) (*websocket.Conn, *http.Response, error) {
+	return websocket.Dial(ctx, url+"/realtime", &websocket.DialOptions{HTTPClient: client, HTTPHeader: http.Header{"Origin": {origin}}})
 }
 
 func socket(t *testing.T, s *site) {
+	b := s.signedIn("ada")
+	client := &http.Client{Jar: b.client.Jar} // a Timeout would be the socket's too
+	Socket(t, client, s.url, func() { b.post("/logout", nil) })
+}
+
+// Socket opens a socket as client, who is signed in, talks in a room, and sees
+// it closed after logout.
+func Socket(t *testing.T, client *http.Client, url string, logout func()) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	b := s.signedIn("ada")
-	conn, _, err := b.dial(s.url)
+	conn, _, err := dial(ctx, client, url, url)
 	require.NoError(t, err)
 	defer conn.CloseNow()
 	ask := func(command, want string) {
@@ -381,7 +388,7 @@ func socket(t *testing.T, s *site) {
 	ask(`{"id":1,"connect":{}}`, `"id":1,"connect"`)
 	ask(`{"id":2,"subscribe":{"channel":"room:lobby"}}`, `"id":2,"subscribe"`)
 	ask(`{"id":3,"publish":{"channel":"room:lobby","data":{"text":"hi"}}}`, `"pub":`)
-	b.post("/logout", nil)
+	logout()
 	for err = nil; err == nil; {
 		_, _, err = conn.Read(ctx)
 	}

@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"strings"
 	"time"
 )
@@ -62,7 +63,7 @@ func run(ctx context.Context, o options, out io.Writer, program string, loadFlag
 	if err != nil {
 		return err
 	}
-	before := settle(0)
+	before := runtime.NumGoroutine()
 	s, err := newServer("http://"+listener.Addr().String(), o.Rate, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return errors.Join(err, listener.Close())

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -111,13 +112,9 @@ func (s *server) publish(ctx context.Context, rate int) {
 func (s *server) Close() error {
 	s.stop()
 	s.running.Wait()
-	hub := s.hub.Close()
-	err := s.sessions.Close()
-	if hub != nil {
-		return hub
-	}
+	err := errors.Join(s.hub.Close(), s.sessions.Close())
 	if n := s.failed.Load(); n > 0 {
-		return fmt.Errorf("%d publications failed", n)
+		err = errors.Join(err, fmt.Errorf("%d publications failed", n))
 	}
 	return err
 }
@@ -207,9 +204,6 @@ func settle(wanted int) int {
 			break
 		}
 		time.Sleep(20 * time.Millisecond)
-		if wanted == 0 {
-			break
-		}
 	}
 	return runtime.NumGoroutine()
 }

@@ -10,9 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 	"unsafe"
 
@@ -548,22 +547,18 @@ func (l *load) hangUp() {
 	l.all = nil
 }
 
-func (l *load) aim(addr string) error {
-	host, port, err := net.SplitHostPort(addr)
+// greet hears where the server is, and how its clients speak.
+func (l *load) greet() error {
+	a, err := l.hear(20 * time.Second)
 	if err != nil {
 		return err
 	}
-	if l.addr.Port, err = strconv.Atoi(port); err != nil {
+	at, err := netip.ParseAddrPort(a.Addr)
+	if err != nil {
 		return err
 	}
-	for i, part := range strings.Split(host, ".") {
-		n, err := strconv.Atoi(part)
-		if err != nil {
-			return err
-		}
-		l.addr.Addr[i] = byte(n)
-	}
-	l.name = addr
+	l.addr = unix.SockaddrInet4{Port: int(at.Port()), Addr: at.Addr().As4()}
+	l.name, l.commands = a.Addr, a.Commands
 	return nil
 }
 

@@ -29,7 +29,7 @@ const (
 
 var (
 	flagSteps   = flag.String("steps", "fanout,latency,idle,echo,tls,cores", "what to measure")
-	flagPeers   = flag.String("peers", "gatewire,centrifuge,centrifuge:timer,gws,melody,coder", "whom to measure")
+	flagPeers   = flag.String("peers", strings.Join(all, ","), "whom to measure")
 	flagSizes   = flag.String("n", "1000,5000", "subscribers of the fan-out")
 	flagReps    = flag.Int("reps", 3, "repetitions, in alternating order")
 	flagLong    = flag.Duration("for", time.Second, "each measurement")
@@ -291,12 +291,8 @@ func (b *bench) with(name string, rep int, how setting, f func(*site) error) err
 		_ = cmd.Wait()
 		done.Stop()
 	}()
-	l.secure, l.commands = how.secure, speaksCommands(name)
-	a, err := l.hear(20 * time.Second)
-	if err != nil {
-		return err
-	}
-	if err := l.aim(a.Addr); err != nil {
+	l.secure = how.secure
+	if err := l.greet(); err != nil {
 		return err
 	}
 	return f(&site{load: l, bench: b, peer: name, rep: rep})

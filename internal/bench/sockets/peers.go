@@ -55,11 +55,6 @@ var peers = map[string]func(*manager) (*peer, error){
 	"coder":            coderRoom,
 }
 
-// commandPeers are those whose clients speak Centrifuge's protocol.
-func speaksCommands(name string) bool {
-	return name == "gatewire" || name == "centrifuge" || name == "centrifuge:timer"
-}
-
 // pingEvery keeps pings out of all runs: they would come at different times.
 const pingEvery = time.Hour
 

@@ -110,7 +110,7 @@ func serve(name string, secure bool, orders, acks net.Conn) error {
 	}()
 
 	in, out := bufio.NewScanner(orders), json.NewEncoder(orders)
-	if err := out.Encode(answer{Addr: inner.Addr().String()}); err != nil {
+	if err := out.Encode(answer{Addr: inner.Addr().String(), Commands: s.peer.commands}); err != nil {
 		return err
 	}
 	for in.Scan() {
@@ -134,7 +134,7 @@ func (s *server) obey(o order) (a answer, err error) {
 	case "sign in":
 		a.Cookies, err = s.signIn(o.N)
 	case "send":
-		send := func(data []byte) error { return s.peer.publish(data) }
+		send := s.peer.publish
 		if o.Floor {
 			send = s.floor
 		}
@@ -148,7 +148,7 @@ func (s *server) obey(o order) (a answer, err error) {
 			err = heapTo(o.File)
 		}
 	case "spent":
-		a.Spent, err = s.spent()
+		a.Spent = s.spent()
 	case "sign out":
 		a.Begun, err = s.signOut(o.N, o.Every)
 	case "profile":
@@ -256,8 +256,8 @@ func (s *server) window(send func([]byte) error, window uint64, warm, long time.
 	if err := run(warm); err != nil {
 		return spent{}, err
 	}
-	before, first, err := s.meter(), s.acked, error(nil)
-	if err = run(long); err != nil {
+	before, first := s.meter(), s.acked
+	if err := run(long); err != nil {
 		return spent{}, err
 	}
 	d := s.meter().since(before)
@@ -311,9 +311,9 @@ func (m meter) since(b meter) spent {
 }
 
 // spent is the absolute state of the meter: the generator subtracts.
-func (s *server) spent() (spent, error) {
+func (s *server) spent() spent {
 	m := s.meter()
-	return spent{CPU: m.cpu, Mallocs: m.mallocs, Bytes: m.bytes}, nil
+	return spent{CPU: m.cpu, Mallocs: m.mallocs, Bytes: m.bytes}
 }
 
 func (s *server) held() (held, error) {

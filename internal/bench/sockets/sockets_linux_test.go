@@ -26,7 +26,6 @@ func started(t *testing.T, name string) *load {
 	}
 	l, err := newLoad(false, here[0], here[1])
 	require.NoError(t, err)
-	l.commands = speaksCommands(name)
 	over := make(chan error, 1)
 	go func() { over <- serve(name, false, there[0], there[1]) }()
 	t.Cleanup(func() {
@@ -39,9 +38,7 @@ func started(t *testing.T, name string) *load {
 			require.NoError(t, c.Close())
 		}
 	})
-	a, err := l.hear(20 * time.Second)
-	require.NoError(t, err)
-	require.NoError(t, l.aim(a.Addr))
+	require.NoError(t, l.greet())
 	return l
 }
 
@@ -92,7 +89,7 @@ func TestTheGeneratorRefuses(t *testing.T) {
 		s := &sock{state: joined}
 		return &load{all: []*sock{s}}, s
 	}
-	line := func(n uint64) []byte { return payload(n) }
+	line := payload
 	cases := []struct {
 		name  string
 		bytes []byte

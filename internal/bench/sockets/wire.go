@@ -25,12 +25,13 @@ type order struct {
 
 // answer is what came of an order.
 type answer struct {
-	Error   string   `json:"error,omitempty"`
-	Addr    string   `json:"addr,omitempty"`
-	Cookies []string `json:"cookies,omitempty"`
-	Begun   []int64  `json:"begun,omitempty"` // when each sign-out began, on the clock of now
-	Spent   spent    `json:"spent"`
-	Held    held     `json:"held"`
+	Error    string   `json:"error,omitempty"`
+	Addr     string   `json:"addr,omitempty"`
+	Commands bool     `json:"commands,omitempty"` // peer.commands, told with Addr
+	Cookies  []string `json:"cookies,omitempty"`
+	Begun    []int64  `json:"begun,omitempty"` // when each sign-out began, on the clock of now
+	Spent    spent    `json:"spent"`
+	Held     held     `json:"held"`
 }
 
 // spent is what a step took the server.

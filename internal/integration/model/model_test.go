@@ -2,7 +2,6 @@ package model_test
 
 import (
 	"flag"
-	"fmt"
 	"os"
 	"strconv"
 	"testing"
@@ -10,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/gatewire/gatewire/internal/integration/dbtest"
 	"github.com/gatewire/gatewire/session"
 )
 
@@ -23,12 +23,7 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 	}
-	code := m.Run()
-	if err := stopServers(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = max(code, 1)
-	}
-	os.Exit(code)
+	os.Exit(dbtest.Run(m))
 }
 
 // runs is how many runs a test does: GATEWIRE_MODEL_RUNS, or so many.

@@ -1,7 +1,0 @@
-//go:build !unix
-
-package mysqltest
-
-import "os"
-
-var terminate, pause, resume os.Signal = os.Interrupt, os.Kill, os.Kill
