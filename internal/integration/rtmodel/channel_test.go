@@ -245,6 +245,7 @@ func (c *client) join(channel string, recover bool) error {
 	}
 	began, version := time.Now(), c.access(channel).version
 	s.moving, s.served, s.began = true, false, began
+	c.stall.crammed = c.stall.crammed || c.stall.paused
 	w.mu.Unlock()
 	r, err := c.c.Subscribe(context.Background(), channel, since)
 	w.mu.Lock()

@@ -24,7 +24,7 @@ type stall struct {
 	from    time.Time // when it stopped reading, the last time
 	full    time.Time // from when on what it is sent waits in the hub; zero: not known to
 	until   time.Time // when it went on
-	crammed bool      // what it was sent besides publications did not fit
+	crammed bool      // what it is sent besides publications, as an answer, may not fit
 }
 
 // since reports whether the client has been slow since a moment.
@@ -73,6 +73,9 @@ func (w *world) hold(c *client, d time.Duration, room int) {
 	conn := w.conns[c.id]
 	c.busy = true
 	c.stall = stall{paused: true, from: time.Now()}
+	for _, s := range c.subs {
+		c.stall.crammed = c.stall.crammed || s.moving
+	}
 	w.note("%v stops reading for %v, room for %d", c, d, room)
 	counts.stalls.Add(1)
 	w.mu.Unlock()
@@ -122,7 +125,7 @@ func (w *world) cram(c *client, conn *realtime.Conn, room int) {
 	full := waiting() > 0
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	c.stall.crammed = err != nil
+	c.stall.crammed = c.stall.crammed || err != nil
 	if full {
 		c.stall.full = time.Now()
 	}
@@ -139,6 +142,9 @@ func (c *client) caughtUp() {
 			continue
 		}
 		_, top, err := c.w.depot.broker.Read(context.Background(), channel, realtime.ReadFilter{Keep: keep})
+		if s.epoch != top.Epoch && top.Offset == 0 { // nothing has been published that could tell
+			continue
+		}
 		if err == nil && (s.last != top.Offset || s.epoch != top.Epoch && c.w.lie.broker == nil) && !c.waits(channel) {
 			c.w.violate("R9", "%v has %s up to %d of %s when it has read all, and there is %v", c, channel, s.last, s.epoch, top)
 		}
