@@ -137,25 +137,29 @@ func (c *client) caughtUp() {
 	if end, over := c.w.ends[c.id]; over && end.at.Before(c.stall.until.Add(time.Millisecond)) {
 		return
 	}
-	for channel, s := range c.subs {
-		if !s.on || s.moving || !kept(channel) || !c.over.IsZero() || c.node.closing {
-			continue
-		}
-		_, top, err := c.w.depot.broker.Read(context.Background(), channel, realtime.ReadFilter{Keep: keep})
-		if s.epoch != top.Epoch && top.Offset == 0 { // nothing has been published that could tell
-			continue
-		}
-		if err == nil && (s.last != top.Offset || s.epoch != top.Epoch && c.w.lie.broker == nil) && !c.waits(channel) {
-			c.w.violate("R9", "%v has %s up to %d of %s when it has read all, and there is %v", c, channel, s.last, s.epoch, top)
-		}
+	for channel := range c.subs {
+		c.upToDate("R9", channel, c.w.depot.top(channel), c.stall.from)
+	}
+}
+
+// upToDate checks that a client has all that a channel's history has, unless
+// there was since a moment what may keep it from that. w.mu is held.
+func (c *client) upToDate(rule, channel string, top realtime.Position, from time.Time) {
+	s := c.subs[channel]
+	switch {
+	case !kept(channel), !s.on, s.moving, s.part, !c.over.IsZero(), c.left, c.node.closing:
+	case c.node.troubled(from), c.waits(channel, from):
+	case s.epoch != top.Epoch && top.Offset == 0: // nothing has been published that could tell
+	case s.last != top.Offset || s.epoch != top.Epoch && c.w.lie.broker == nil:
+		c.w.violate(rule, "%v has %s up to %d of %s, has not been told of more, and there is %v", c, channel, s.last, s.epoch, top)
 	}
 }
 
 // waits reports whether the hub may keep from a client what is published until
-// the rule has answered, or have put it out.
-func (c *client) waits(channel string) bool {
+// the rule has answered, or have put it out, since a moment.
+func (c *client) waits(channel string, from time.Time) bool {
 	a := c.access(channel)
-	return a.unknown || !a.allowed || !a.until.IsZero() || !a.last[lastUnknown].Before(c.stall.from) || !a.last[lastDenied].Before(c.stall.from) || c.w.reasked(c.life.user, c.stall.from)
+	return a.denied(time.Now()) || !a.until.IsZero() || !a.changed.Before(from) || c.w.reasked(c.life.user, from)
 }
 
 // slowEnough reports whether a client may be closed for being slow: it has been,

@@ -281,7 +281,9 @@ func run(t *rapid.T, l lie, found func(string)) {
 	for range fair(15, 30, 45, 60).Draw(t, "steps") {
 		w.step()
 		counts.steps.Add(1)
+		settle()
 		w.look()
+		w.lookAtChannels()
 		w.judge()
 	}
 	w.settle()
@@ -312,6 +314,21 @@ func (w *world) look() {
 	for _, c := range w.clients {
 		if c.connected && c.over.IsZero() && !c.gone() {
 			c.late(time.Now())
+		}
+	}
+}
+
+// lookAtChannels finds clients that lack something and have not been told.
+func (w *world) lookAtChannels() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := time.Now()
+	for _, channel := range channels {
+		top := w.depot.top(channel)
+		for _, c := range w.clients {
+			if c.connected && !c.stall.behind(now) && !c.gone() {
+				c.upToDate("R8", channel, top, now.Add(-time.Second))
+			}
 		}
 	}
 }
