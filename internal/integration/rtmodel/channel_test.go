@@ -51,7 +51,7 @@ func (s *sub) position() *realtime.Position {
 }
 
 // settle waits until all is seen that has come before.
-func settle() { time.Sleep(1) }
+func settle() { time.Sleep(time.Nanosecond) }
 
 // access is what is granted in a channel. w.mu is held.
 func (c *client) access(channel string) *access { return c.w.rights[right{c.life.user, channel}] }

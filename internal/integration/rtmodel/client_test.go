@@ -242,7 +242,7 @@ func (c *client) closed(end *realtimetest.CloseError, now time.Time) {
 		c.late(at.at)
 		c.waited(at)
 		if end.Code == 1006 { // cut, with the close on its way
-			end.Code = at.code
+			end = &realtimetest.CloseError{Code: at.code, Reason: end.Reason} // others read the one there is
 		}
 	} else if c.connected && !c.stall.behind(now) {
 		c.late(now)
@@ -259,7 +259,8 @@ func (c *client) closed(end *realtimetest.CloseError, now time.Time) {
 		right = nd.closing
 	case 3004:
 		before := c.began.Add(-time.Second) // it may take the hub so long to notice that the store is back
-		right = !c.connected && (nd.wasDown(before, 0) || c.puzzled()) || nd.wasDown(before, blindAfter-time.Second)
+		right = !c.connected && (nd.wasDown(before, 0) || c.puzzled()) || nd.wasDown(before, blindAfter-time.Second) ||
+			!c.token && !now.Before(l.expires) && nd.wasDown(l.expires.Add(-time.Second), 0) // asked about once more
 	case 3005:
 		right = c.token && !now.Before(c.earliest.Add(tokenGrace))
 	case 3008:

@@ -94,9 +94,7 @@ func (w *world) hold(c *client, d time.Duration, room int) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		c.busy = false
-		if !c.node.troubled(c.stall.from) {
-			c.caughtUp()
-		}
+		c.caughtUp()
 	})
 }
 
