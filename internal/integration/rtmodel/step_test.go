@@ -330,6 +330,9 @@ func (w *world) change(nd *node, r right, kinds *rapid.Generator[string]) {
 	if a.denied(now) && !a.unknown {
 		a.last[lastDenied] = now
 	}
+	if a.allowed && !a.until.IsZero() && a.until.Before(now.Add(time.Second)) {
+		a.last[lastDenied] = later(now, a.until) // a grant that is being given may be over when it is
+	}
 	if a.unknown {
 		a.last[lastUnknown] = now
 	}
