@@ -46,7 +46,10 @@ func (h *Hub) configure(site string, rules Rules, o *Options) error {
 	h.setDefaults()
 	h.o.RPC = maps.Clone(h.o.RPC)
 	h.methods = make(map[string]string, len(h.o.RPC))
-	for name := range h.o.RPC {
+	for name, f := range h.o.RPC {
+		if f == nil {
+			bad("RPC[%q]: a function is needed", name)
+		}
 		h.methods[name] = name
 	}
 	h.history, _ = h.o.Broker.(History)

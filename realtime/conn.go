@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -68,7 +69,7 @@ type conn struct {
 
 	spoke spoke // guarded by wheel.mu
 	kin   [2]kin
-	saved time.Time // of the session's last KeepAlive; guarded by Hub.mu
+	used  atomic.Int64 // when the sessions were last told that this one is, in ns of Unix time
 }
 
 func newConn(h *Hub, addr string) *conn {
@@ -81,6 +82,7 @@ func newConn(h *Hub, addr string) *conn {
 		bucket:    bucket{level: float64(2 * h.o.CommandsPerSec), at: now},
 	}
 	c.face.c = c
+	c.used.Store(now.UnixNano()) // connecting tells them
 	return c
 }
 

@@ -418,25 +418,27 @@ func (c *conn) serverSubs(ctx context.Context, id uint32, who Identity, q *conne
 	return subs, true
 }
 
-// keepAlive tells the sessions, once a minute, that a session is being used,
-// if they want to know.
+// keepAliveEvery is between two words that a session is in use.
+const keepAliveEvery = 10 * time.Second
+
+// keepAlive tells the sessions that one is being used, if they want to know.
 func (h *Hub) keepAlive(c *conn, who Identity) {
 	k, ok := h.sessions.(interface {
 		KeepAlive(ctx context.Context, sessionID string) error
 	})
-	if !ok {
+	now := c.bucket.at // of the command that is running
+	if !ok || now.UnixNano()-c.used.Load() < int64(keepAliveEvery) {
 		return
 	}
-	now := time.Now()
 	h.mu.Lock()
-	if h.closing || now.Sub(c.saved) < time.Minute {
+	if h.closing {
 		h.mu.Unlock()
 		return
 	}
 	for other := h.kin[bySession][who.session]; other != nil; other = other.kin[bySession].next {
-		other.saved = now
+		other.used.Store(now.UnixNano())
 	}
-	c.saved = now
+	c.used.Store(now.UnixNano())
 	h.wg.Add(1)
 	h.mu.Unlock()
 	go func() {

@@ -31,10 +31,8 @@
 // connect always wins. A hub that can't ask for 30 s closes everything (3004);
 // until then new connections are told to come back.
 //
-// To listen at a socket, or to talk on it, is no use of a session that has an
-// idle end: by default a session manager's ends, and the socket with it, 30
-// minutes after the last request that read the session. A page that lives by its
-// socket makes such a request now and then.
+// What a client sends is use of its session, and keeps it from an idle end; that
+// it listens isn't.
 //
 // A handshake from a page of another origin is refused, whatever it carries;
 // being the Host of the request proves nothing. A credential is a cookie, an

@@ -159,6 +159,9 @@ func decode(data json.RawMessage, into any) *Error {
 	} else if errors.As(err, &wrong) {
 		// Of the type, which is the host's own, a client learns nothing.
 		what = "can't be a " + wrong.Value
+		if strings.HasPrefix(wrong.Value, "array") || strings.HasPrefix(wrong.Value, "object") {
+			what = "can't be an " + wrong.Value
+		}
 		if wrong.Field != "" {
 			what = wrong.Field + " " + what
 		}

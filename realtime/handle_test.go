@@ -526,7 +526,7 @@ func TestTypedHandlers(t *testing.T) {
 			`{"X":1.5}`:                              `bad request: X can't be a number 1.5`,
 			`{"X":99999999999999999999}`:             `bad request: X can't be a number 99999999999999999999`,
 			`{"to":{"Name":7}}`:                      `bad request: to.Name can't be a number`,
-			`[1]`:                                    `bad request: can't be a array`,
+			`[1]`:                                    `bad request: can't be an array`,
 			`"x"`:                                    `bad request: can't be a string`,
 			`{"` + strings.Repeat("n", 500) + `":1}`: `bad request: unknown member "` + strings.Repeat("n", 227),
 		} {

@@ -100,8 +100,7 @@ func Via[T Subject](f func(*http.Request) (T, error)) Authenticator {
 // (cancel func()), the hub takes it as a fast path; EndedSince stays the sure
 // one. With EndedReasons, which is EndedSince with the reason of each id, the
 // client is told the reason on that path too. KeepAlive(ctx, sessionID) error is
-// told, once a minute at most, of a session whose client sent a command; package
-// session's manager doesn't have it.
+// told, every ten seconds at most, of a session whose client sends commands.
 type Sessions interface {
 	// Alive reports whether the session has not ended.
 	Alive(ctx context.Context, sessionID string) (bool, error)

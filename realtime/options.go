@@ -26,10 +26,9 @@ type Options struct {
 	Subscribe func(who Identity) []string
 
 	// OnConnect is asked about a connection whose session lives. Its data, JSON
-	// or nil, is in the connect reply, which realtime.js doesn't hand out: for it,
-	// use [Conn.Send], which arrives right after. [Hub.SendUser] doesn't reach
-	// the connection yet. An error refuses as that of an [RPCFunc], and closes with
-	// 3507, or 3004 if it is temporary.
+	// or nil, is in the connect reply; what [Conn.Send] sends arrives right after.
+	// [Hub.SendUser] doesn't reach the connection yet. An error refuses as that of
+	// an [RPCFunc], and closes with 3507, or 3004 if it is temporary.
 	OnConnect func(ctx context.Context, c *Conn) (data json.RawMessage, err error)
 
 	// RPC are the methods clients may call: see [Reply].

@@ -3,6 +3,7 @@ package realtime
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -20,8 +21,8 @@ const subprotocol = "centrifuge-json"
 // browsers show pages nothing of a refused handshake.
 //
 // A middleware around it that wraps the ResponseWriter must let it be hijacked:
-// by a method Unwrap, as for [http.ResponseController], or Hijack. Many that log or
-// compress don't, and neither does [http.TimeoutHandler].
+// by a method Unwrap, as for [http.ResponseController], or Hijack. Where one
+// doesn't, as [http.TimeoutHandler], the answer is 500 and the log names it.
 func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.ProtoMajor != 1:
@@ -33,6 +34,11 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	case !subprotocolSpoken(r):
 		http.Error(w, "realtime: the subprotocol spoken is "+subprotocol, http.StatusBadRequest)
+		return
+	}
+	if inner := innermost(w); !hijackable(inner) {
+		h.fault("realtime: a connection can't be taken over: a middleware's ResponseWriter has no method Unwrap", "type", fmt.Sprintf("%T", inner))
+		http.Error(w, "realtime: the connection can't be taken over", http.StatusInternalServerError)
 		return
 	}
 	addr := h.address(r)
@@ -67,6 +73,22 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.disconnect(closeConnections)
 	}
 	go c.read()
+}
+
+// innermost is the writer that others are wrapped around, as far as they tell.
+func innermost(w http.ResponseWriter) http.ResponseWriter {
+	for {
+		outer, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return w
+		}
+		w = outer.Unwrap()
+	}
+}
+
+func hijackable(w http.ResponseWriter) bool {
+	_, ok := w.(http.Hijacker)
+	return ok
 }
 
 // originAllowed reports whether a page of the request's origin may connect.

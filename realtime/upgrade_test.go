@@ -1,12 +1,17 @@
 package realtime_test
 
 import (
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatewire/gatewire/realtime"
 )
 
 // lazy keeps a status back until it is told to send it, as gin's writer does.
@@ -23,6 +28,36 @@ func (w *lazy) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 type outer struct{ http.ResponseWriter }
 
 func (w outer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// mute is what many middlewares make of a writer: nothing but the writer.
+type mute struct{ http.ResponseWriter }
+
+// Behind a writer that keeps the connection to itself the handshake isn't
+// answered with 101, which no connection would follow.
+func TestHandshakeThroughAWriterThatHidesTheConnection(t *testing.T) {
+	var log strings.Builder
+	s := open(t, func(o *realtime.Options) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+	for name, wrap := range map[string]func(http.Handler) http.Handler{
+		"a middleware's": func(next http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { next.ServeHTTP(mute{w}, r) })
+		},
+		"a middleware's, wrapped": func(next http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { next.ServeHTTP(outer{mute{w}}, r) })
+		},
+		"TimeoutHandler's": func(next http.Handler) http.Handler { return http.TimeoutHandler(next, time.Minute, "") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv := httptest.NewServer(wrap(s))
+			defer srv.Close()
+			_, res, err := websocket.Dial(t.Context(), srv.URL, nil)
+			require.Error(t, err)
+			require.Equal(t, http.StatusInternalServerError, res.StatusCode)
+		})
+	}
+	require.NoError(t, s.Close())
+	require.Contains(t, log.String(), "can't be taken over")
+	require.Contains(t, log.String(), "_test.mute")
+}
 
 // The handshake is answered through a writer that keeps statuses back, also one
 // that another wraps.

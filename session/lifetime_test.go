@@ -42,6 +42,38 @@ func TestS6_IdleAndAbsolute(t *testing.T) {
 			require.ErrorIs(t, m.Renew(nil, b.request()), session.ErrInvalid)
 		})
 	})
+	t.Run("S6 idle, kept alive by its id", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			m := newManager(t, nil, session.Options{ReapEvery: -1})
+			s := newBrowser(m).login(t, "u1")
+			alive := func() bool {
+				alive, err := m.Alive(t.Context(), s.ID())
+				require.NoError(t, err)
+				return alive
+			}
+			for time.Until(s.ExpiresAt()) > 30*time.Minute {
+				time.Sleep(30*time.Minute - time.Millisecond)
+				require.True(t, alive())
+				require.NoError(t, m.KeepAlive(t.Context(), s.ID()))
+			}
+			time.Sleep(time.Until(s.ExpiresAt()))
+			require.False(t, alive(), "use doesn't move the absolute end")
+			require.NoError(t, m.KeepAlive(t.Context(), s.ID()))
+			require.False(t, alive())
+
+			s = newBrowser(m).login(t, "u1")
+			time.Sleep(30 * time.Minute)
+			require.NoError(t, m.KeepAlive(t.Context(), s.ID()))
+			require.False(t, alive(), "what is over stays over")
+
+			_, s, err := m.BeginToken(t.Context(), session.Start{UserID: "u1"})
+			require.NoError(t, err)
+			time.Sleep(14*24*time.Hour - time.Minute)
+			require.NoError(t, m.KeepAlive(t.Context(), s.ID()))
+			time.Sleep(time.Minute)
+			require.False(t, alive(), "a token session is kept by refreshing it")
+		})
+	})
 	t.Run("S6 absolute", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			m := newManager(t, nil, session.Options{})

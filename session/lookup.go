@@ -23,6 +23,21 @@ func (m *Manager[D]) Alive(ctx context.Context, id string) (bool, error) {
 	return err == nil, err
 }
 
+// KeepAlive notes that a cookie session is in use, as a request that reads it
+// does: a realtime hub says so of its connections. It takes the public id. What is
+// over stays over, and a token session is kept alive by Refresh alone: neither is
+// an error.
+func (m *Manager[D]) KeepAlive(ctx context.Context, id string) error {
+	rec, err := m.byID(ctx, id)
+	if err == nil && rec.Kind == KindCookie {
+		m.touch(ctx, &rec, m.now())
+	}
+	if err == ErrNotFound {
+		return nil
+	}
+	return err
+}
+
 func (m *Manager[D]) byID(ctx context.Context, id string) (Record, error) {
 	rec, found, err := m.store.ByID(ctx, id)
 	if err != nil {

@@ -305,8 +305,10 @@ func beside(t *testing.T) (run func(name string, test func(t *testing.T)), wait 
 func clientCommands(t *testing.T, s *stage) {
 	s.JS(`start()`, nil)
 	p := s.peer()
-	require.Equal(t, object{}, p.welcome())
-	require.Equal(t, "c1", s.next("connected")["client"])
+	id, params := p.command("connect")
+	require.Equal(t, object{}, params)
+	p.answer(id, `"connect":{"client":"c1","data":{"unread":3},"ping":25,"pong":true}`)
+	require.Equal(t, object{"client": "c1", "data": object{"unread": 3.0}}, s.next("connected"))
 
 	for _, c := range []struct {
 		call, command, params, reply, want string
@@ -334,7 +336,7 @@ func clientCommands(t *testing.T, s *stage) {
 	}
 
 	s.JS(`client.send({ seen: 1 })`, nil)
-	id, params := p.command("send")
+	id, params = p.command("send")
 	require.Zero(t, id, "a message has no id: it has no answer")
 	require.Equal(t, object{"data": object{"seen": 1.0}}, params)
 
@@ -441,6 +443,9 @@ func clientTerminal(t *testing.T, s *stage) {
 	p := s.connected(`{}`)
 	p.send(`{"push":{"disconnect":{"code":4501,"reason":"session ended"}}}`)
 	require.Equal(t, object{"code": 4501.0, "reason": "session ended"}, s.next("closed"))
+	var code int
+	s.JS(`client.rpc('late').catch((e) => e.code)`, &code)
+	require.Equal(t, 4501, code, "what ended it is told again")
 	s.settled()
 
 	s.JS(`start()`, nil)

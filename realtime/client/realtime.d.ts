@@ -114,8 +114,8 @@ export interface Subscribed {
 export interface ClientEvents {
   /** Not connected; the next attempt is in `delay`. */
   connecting: Why & { delay: number };
-  /** Connected; `client` is the connection's id. */
-  connected: { client: string };
+  /** Connected; `client` is the connection's id, `data` what the host says to it, if anything. */
+  connected: { client: string; data?: any };
   /** Over, once. */
   closed: Why;
   /** Sent by the server to this user or connection. */

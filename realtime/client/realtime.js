@@ -293,6 +293,8 @@ export class Client extends Emitter {
   #options;
   /** @type {State} */
   #state = 'new';
+  /** Why it is closed. */
+  #end = { code: 0, reason: '' };
   /** @type {Link | null} */
   #link = null;
   /** Attempts to connect, counted: whatever an older one still does is ignored. */
@@ -359,7 +361,7 @@ export class Client extends Emitter {
   /** Resolves when connected; rejects when the client ends or the time-out passes first. @returns {Promise<void>} */
   ready() {
     if (this.#state === 'connected') return Promise.resolve();
-    if (this.#state === 'closed') return Promise.reject(new RealtimeError(Code.CLOSED, 'closed'));
+    if (this.#state === 'closed') return Promise.reject(new RealtimeError(this.#end.code, this.#end.reason));
     return new Promise((resolve, reject) => {
       const waiter = {
         done: (/** @type {RealtimeError | null} */ error) => {
@@ -534,7 +536,7 @@ export class Client extends Emitter {
       this.#tokenEnds = Infinity;
       if (reply.expires) this.#refreshBefore(reply.ttl);
       const subscriptions = [...this.#subscriptions.values()]; // those a listener adds begin by themselves
-      this._emit('connected', { client });
+      this._emit('connected', { client, data: reply.data });
       this.#serve(link, served);
       for (const subscription of subscriptions) {
         if (!link.ended) subscription._begin(link); // a listener may have closed the client
@@ -640,6 +642,7 @@ export class Client extends Emitter {
   #finish(code, reason) {
     if (this.#state === 'closed') return;
     this.#state = 'closed';
+    this.#end = { code, reason };
     this.#turn++;
     this.#waiting = false;
     this.#token = '';

@@ -73,9 +73,10 @@ func (e *HandshakeError) Error() string {
 
 // Connected is the answer to [Client.Connect].
 type Connected struct {
-	Client  string // the connection's id
-	Expires bool   // its token must be refreshed
-	TTL     int    // within so many seconds
+	Client  string          // the connection's id
+	Data    json.RawMessage // of Options.OnConnect
+	Expires bool            // its token must be refreshed
+	TTL     int             // within so many seconds
 	Subs    map[string]Subscribed
 }
 

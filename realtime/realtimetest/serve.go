@@ -89,12 +89,12 @@ func (s *Server) dial(ctx context.Context) (*pipe, error) {
 var errServerClosed = errors.New("realtimetest: the server is closed")
 
 // Client returns a client for ordinary requests, as a sign-in: each goes to this
-// server, whatever host its URL names, by http and not https. It keeps no cookies.
+// server, whatever its URL says, https or not. It keeps no cookies.
 func (s *Server) Client() *http.Client { return &http.Client{Transport: s.transport(s.DialContext)} }
 
 // transport leaves no connection behind: its goroutines would outlive a bubble.
 func (s *Server) transport(dial func(ctx context.Context, network, addr string) (net.Conn, error)) *http.Transport {
-	return &http.Transport{DisableKeepAlives: true, DialContext: dial}
+	return &http.Transport{DisableKeepAlives: true, DialContext: dial, DialTLSContext: dial}
 }
 
 // Dial opens a socket at a path. The header is that of the handshake: a Cookie,

@@ -188,15 +188,23 @@ func TestClient(t *testing.T) {
 		ctx := t.Context()
 		heard := make(chan string, 1)
 		s, hub := talkative(t, func(o *realtime.Options) {
+			o.OnConnect = func(context.Context, *realtime.Conn) (json.RawMessage, error) { return json.RawMessage(`"hello"`), nil }
 			o.OnMessage = func(_ context.Context, who *realtime.Conn, data json.RawMessage) {
 				heard <- who.Identity().UserID() + " " + string(data)
 			}
 		})
+		for _, scheme := range []string{"http", "https"} {
+			res, err := s.Client().Get(scheme + "://app.example/")
+			require.NoError(t, err)
+			require.Equal(t, http.StatusUpgradeRequired, res.StatusCode)
+			require.NoError(t, res.Body.Close())
+		}
 		ann, err := s.Dial(ctx, "/", nil)
 		require.NoError(t, err)
 		answer, err := ann.Connect(ctx, "ann")
 		require.NoError(t, err)
 		require.NotEmpty(t, answer.Client)
+		require.JSONEq(t, `"hello"`, string(answer.Data))
 		bob, err := s.Dial(ctx, "/", http.Header{"Authorization": {"Bearer bob"}})
 		require.NoError(t, err)
 		_, err = bob.Connect(ctx, "")

@@ -104,14 +104,14 @@ func Connected(w *chrome.Window) {
 	w.Until(Patience, "document.querySelector('#connection')?.dataset.state === 'connected'")
 }
 
-// Looks saves pictures of the window, narrow and wide, light and dark, and fails
+// Looks saves pictures of the window, of three widths, light and dark, and fails
 // the test where something reaches beyond the screen.
 func Looks(t *testing.T, w *chrome.Window, name string) {
 	t.Helper()
 	for _, size := range []struct {
 		name          string
 		width, height int64
-	}{{"wide", 1280, 800}, {"narrow", 390, 844}} {
+	}{{"wide", 1280, 800}, {"between", 820, 1180}, {"narrow", 390, 844}} {
 		w.Resize(size.width, size.height)
 		var wider int
 		w.JS("document.documentElement.scrollWidth - document.documentElement.clientWidth", &wider)
