@@ -137,6 +137,27 @@ func TestR9_SlowConsumers(t *testing.T) {
 			require.True(t, slow.live())
 		})
 	})
+	t.Run("R9 DropOldest: the gap is told though all the room is taken by something else", func(t *testing.T) {
+		for _, channel := range []string{"drop:x", "board:x"} {
+			synctest.Test(t, func(t *testing.T) {
+				w := &world{}
+				s := inBubble(t, w, w, small)
+				slow, resume := s.stall(channel)
+				waiting := func() int {
+					synctest.Wait()
+					return s.Snapshot(1).QueueBytes
+				}
+				for free := 256 << 10; free > 60; free = 256<<10 - waiting() {
+					require.NoError(t, s.SendUser(t.Context(), "slow", []byte(`"`+strings.Repeat("x", min(free-40, 8<<10))+`"`)))
+				}
+				require.NoError(t, s.Publish(t.Context(), channel, []byte(`"as long as what is told of it"`)))
+				synctest.Wait()
+				resume()
+				require.Contains(t, slow.pushOf(`"unsubscribe"`), `"code":2500`)
+				require.True(t, slow.live())
+			})
+		}
+	})
 	t.Run("R9 Latest: only the newest waits", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := &world{}

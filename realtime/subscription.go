@@ -287,7 +287,7 @@ func (c *conn) kick(s *subscription, why unsubscribed) {
 		c.leaving[s.channel] = left
 		s.phase, s.early = over, nil
 		c.wire.drop(s)
-		res = c.wire.send(chunk{b: frame})
+		res = c.wire.tell(frame)
 	}
 	c.mu.Unlock()
 	s.mu.Unlock()

@@ -22,7 +22,8 @@ const closeWait = 5 * time.Second
 // than most commands need, as what doesn't fit takes another read.
 const inboxSize = 256
 
-// controlRoom is what control frames may take beyond the queue's limit.
+// controlRoom is what control frames, and what tells a reader of a gap, may take
+// beyond the queue's limit.
 const controlRoom = 4 << 10
 
 // wire is the outgoing half of a connection. Whole frames go in, from the hub
@@ -192,6 +193,16 @@ func (w *wire) send(c chunk) sent {
 		return sentClosed
 	}
 	return w.put(c, w.limit)
+}
+
+// tell is send for a short frame that must not fail for want of room.
+func (w *wire) tell(frame []byte) sent {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.sealed || w.dead {
+		return sentClosed
+	}
+	return w.put(chunk{b: frame}, w.limit+controlRoom)
 }
 
 // seal queues a close frame as the last. With discard, what waits before it is

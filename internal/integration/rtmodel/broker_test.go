@@ -52,6 +52,15 @@ func (d *depot) use(f func(*realtime.MemoryBroker) error) error {
 	return f(d.broker)
 }
 
+// top is the newest place in a channel's history, whether the broker is there or
+// not.
+func (d *depot) top(channel string) realtime.Position {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	_, top, _ := d.broker.Read(context.Background(), channel, realtime.ReadFilter{Keep: keep}) // it never fails
+	return top
+}
+
 // nodeBroker is the broker as a node's hub sees it, and the link of both.
 type nodeBroker struct {
 	nd      *node

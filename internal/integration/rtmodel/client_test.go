@@ -35,6 +35,8 @@ type client struct {
 	muted     bool
 	put       time.Time // when EndUser had returned that was to close it
 	followed  bool      // another has come back for it
+	id        string    // the connection's; "" until connected
+	stall     stall
 	subs      map[string]*sub
 	puts      map[string]int   // channel: publications
 	asked     map[string]asked // channel
@@ -57,6 +59,7 @@ func (c *client) String() string {
 // connect begins a connection, which then enters channels; with before, from
 // where that one was.
 func (w *world) connect(nd *node, l *life, token bool, expires time.Time, then []string, before *client) {
+	expires = expires.Truncate(time.Millisecond) // as a token says it
 	c := &client{w: w, node: nd, life: l, token: token, expires: expires, earliest: expires, busy: true, began: time.Now(), asked: map[string]asked{}, puts: map[string]int{}}
 	w.mu.Lock()
 	c.n, c.subs = len(w.clients), newSubs(before)
@@ -80,7 +83,7 @@ func (w *world) connect(nd *node, l *life, token bool, expires time.Time, then [
 		now := time.Now()
 		if err == nil {
 			defer w.ops.Go(func() { c.enter(then, before != nil) })
-			c.connected, c.since = true, now
+			c.connected, c.since, c.id = true, now, answer.Client
 			w.note("%v is connected", c)
 			if !l.ended.IsZero() && l.ended.Before(c.began) || l.expires.Before(c.began) {
 				w.violate("R2", "%v connects after its session has ended", c)
@@ -181,7 +184,9 @@ func (c *client) listen() {
 			c.w.mu.Unlock()
 			return
 		}
-		c.pushed(p, time.Now())
+		if lost := c.w.lie.pushed; lost == nil || !lost(c, p) {
+			c.pushed(p, time.Now())
+		}
 		c.w.mu.Unlock()
 	}
 }
@@ -189,8 +194,12 @@ func (c *client) listen() {
 // late checks that a connection that lives may. w.mu is held.
 func (c *client) late(now time.Time) {
 	nd, l := c.node, c.life
+	slack := time.Duration(0)
+	if !c.stall.from.IsZero() {
+		slack = time.Second // the hub tells of an end when nothing of the connection runs any more
+	}
 	exceeds := func(from time.Time, by time.Duration, rule, what string) {
-		if now.After(from.Add(by)) {
+		if now.After(from.Add(by + slack)) {
 			c.w.violate(rule, "%v lives %v after %s", c, now.Sub(from), what)
 		}
 	}
@@ -229,7 +238,13 @@ func (c *client) late(now time.Time) {
 func (c *client) closed(end *realtimetest.CloseError, now time.Time) {
 	c.over, c.code = now, end.Code
 	c.w.note("%v is closed with %d %s", c, end.Code, end.Reason)
-	if c.connected {
+	if at, known := c.w.ends[c.id]; known && c.stall.behind(now) {
+		c.late(at.at)
+		c.waited(at)
+		if end.Code == 1006 { // cut, with the close on its way
+			end = &realtimetest.CloseError{Code: at.code, Reason: end.Reason} // others read the one there is
+		}
+	} else if c.connected && !c.stall.behind(now) {
 		c.late(now)
 	}
 	if end.Reason == "" {
@@ -244,13 +259,17 @@ func (c *client) closed(end *realtimetest.CloseError, now time.Time) {
 		right = nd.closing
 	case 3004:
 		before := c.began.Add(-time.Second) // it may take the hub so long to notice that the store is back
-		right = !c.connected && (nd.wasDown(before, 0) || c.puzzled()) || nd.wasDown(before, blindAfter-time.Second)
+		right = !c.connected && (nd.wasDown(before, 0) || c.puzzled()) || nd.wasDown(before, blindAfter-time.Second) ||
+			!c.token && !now.Before(l.expires) && nd.wasDown(l.expires.Add(-time.Second), 0) // asked about once more
 	case 3005:
 		right = c.token && !now.Before(c.earliest.Add(tokenGrace))
+	case 3008:
+		right = c.slowEnough(now)
 	case 3010: // the hub can't have it subscribe again
-		right = c.unsettled()
+		s := c.subs[served]
+		right = c.unsettled() || s.served && (s.part || c.stall.since(s.began))
 	case 3012:
-		right = c.muted
+		right = c.muted || !c.stall.from.IsZero()
 	case 3500:
 		right = c.foreign || !c.connected && !c.token && (l.over(now) || c.ending())
 	case 4501:
@@ -264,6 +283,27 @@ func (c *client) closed(end *realtimetest.CloseError, now time.Time) {
 	}
 	if c.connected && end.Code < 3500 && !c.left && !nd.closing && c.w.pace.IntN(4) > 0 {
 		c.comeBack()
+	}
+}
+
+// gone reports whether the hub has closed the connection, and the client does not
+// know it, as it reads nothing. w.mu is held.
+func (c *client) gone() bool {
+	_, ended := c.w.ends[c.id]
+	return ended && c.stall.paused
+}
+
+// waited checks that what waited in the hub for a client whose session ended was
+// not sent. w.mu is held.
+func (c *client) waited(end ending) {
+	full := c.stall.full
+	if end.code != 4501 || full.IsZero() || !end.at.Before(c.stall.until) {
+		return
+	}
+	for channel, s := range c.subs {
+		if s.newest.After(full) {
+			c.w.violate("R1", "%v gets what was published in %s %v before it read it, and its session had ended", c, channel, c.stall.until.Sub(s.newest))
+		}
 	}
 }
 
@@ -300,7 +340,7 @@ func (w *world) reasked(user string, from time.Time) bool {
 // channel it is to be put into, or may have no broker for it.
 func (c *client) puzzled() bool {
 	a, began := c.access(served), c.subs[served].began
-	return a.unknown || !a.last[lastUnknown].Before(began) || c.node.troubled(began)
+	return c.life.user == servedTo && (a.unknown || !a.last[lastUnknown].Before(began) || c.node.troubled(began))
 }
 
 // ending reports whether somebody is about to end the session.
@@ -363,6 +403,7 @@ func (c *client) whoami() {
 // refresh presents another token: of the same session, or not.
 func (c *client) refresh(b bearer) {
 	foreign := b.session != c.life.id
+	b.expires = b.expires.Truncate(time.Millisecond)
 	c.do("refresh", func(ctx context.Context) error {
 		c.w.mu.Lock()
 		began, versions := time.Now(), map[string]int{}

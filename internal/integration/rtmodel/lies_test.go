@@ -5,21 +5,27 @@ import (
 	"flag"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
 	"github.com/gatewire/gatewire/realtime"
+	"github.com/gatewire/gatewire/realtime/realtimetest"
 )
 
 // lie is one promise that what surrounds the hubs breaks.
 type lie struct {
 	name          string
+	often         string // what happens more often than otherwise, to find it sooner
 	sessions      func(nd *node, s realtime.Sessions) realtime.Sessions
 	broker        func(nd *node, b *nodeBroker) realtime.Broker
-	endlessGrants bool // the rule doesn't say when its grants expire
-	openDesk      bool // the rule lets everybody into the channel that hubs put them in
-	noDesk        bool // hubs forget at times to put somebody into it
+	endlessGrants bool                                      // the rule doesn't say when its grants expire
+	openDesk      bool                                      // the rule lets everybody into the channel that hubs put them in
+	overflow      map[string]realtime.Overflow              // of channels, by prefix, in place of what was promised
+	pushed        func(c *client, p realtimetest.Push) bool // what does not reach a client
+	openSlow      bool                                      // the rule lets those in everywhere who do not read
+	noDesk        bool                                      // hubs forget at times to put somebody into it
 }
 
 // liar are sessions that break a promise where a function is set.
@@ -163,12 +169,12 @@ func (h agelessHandler) Deliver(channel string, e realtime.Event) {
 	h.Handler.Deliver(channel, e)
 }
 
-// holed is a broker whose histories lack the oldest that is asked for.
+// holed is a broker that lacks the oldest of what was missed.
 type holed struct{ *nodeBroker }
 
 func (b holed) Read(ctx context.Context, channel string, f realtime.ReadFilter) ([]realtime.Publication, realtime.Position, error) {
 	pubs, top, err := b.nodeBroker.Read(ctx, channel, f)
-	if len(pubs) > 0 {
+	if len(pubs) > 0 && f.Since != nil {
 		pubs = pubs[1:]
 	}
 	return pubs, top, err
@@ -218,15 +224,24 @@ var lies = []lie{
 	{name: "publications without a history get lost", broker: func(_ *node, b *nodeBroker) realtime.Broker {
 		return handling{b, func(h realtime.Handler) realtime.Handler { return forgetful{h, new(int)} }}
 	}},
-	{name: "gaps are not told", broker: func(_ *node, b *nodeBroker) realtime.Broker {
+	{name: "gaps are not told", often: "cut", broker: func(_ *node, b *nodeBroker) realtime.Broker {
 		return handling{b, func(h realtime.Handler) realtime.Handler { return secretive{h} }}
 	}},
 	{name: "a broker begins anew with the same epoch", broker: func(_ *node, b *nodeBroker) realtime.Broker { return ageless{b} }},
 	{name: "histories have holes", broker: func(_ *node, b *nodeBroker) realtime.Broker { return holed{b} }},
 	{name: "presence never ends", broker: func(_ *node, b *nodeBroker) realtime.Broker { return ghosts{b} }},
-	{name: "rules keep to themselves when grants expire", endlessGrants: true},
-	{name: "who the hub subscribes needs no right", openDesk: true},
+	{name: "rules keep to themselves when grants expire", often: "rights", endlessGrants: true},
+	{name: "who the hub subscribes needs no right", often: "rights", openDesk: true},
 	{name: "hubs forget to subscribe somebody", noDesk: true},
+	{name: "slow readers of a channel that drops are closed", often: "stall", overflow: map[string]realtime.Overflow{"drop:": realtime.Close}},
+	{name: "slow readers of a channel that drops get the newest alone", often: "stall", overflow: map[string]realtime.Overflow{"drop:": realtime.Latest}},
+	{name: "slow readers are not told what was dropped", often: "stall", pushed: func(c *client, p realtimetest.Push) bool {
+		return c.stall.behind(time.Now()) && p.Unsubscribe != nil && p.Unsubscribe.Reason == "insufficient state"
+	}},
+	{name: "slow readers don't get the newest", often: "stall", pushed: func(c *client, p realtimetest.Push) bool {
+		return c.stall.behind(time.Now()) && p.Publication != nil && p.Channel == "board:e"
+	}},
+	{name: "slow readers keep every right", often: "stall", openSlow: true},
 }
 
 // lieRuns is within how many runs a lie is to be found at the latest. Most take a

@@ -76,14 +76,12 @@ func newNode(w *world, n int, down bool) (*node, error) {
 		broker = w.lie.broker(nd, nd.broker)
 	}
 	nd.hub, err = realtime.New("https://app.example", realtime.AuthenticatorFunc(nd.authenticate), sessions,
-		realtime.Rules{"room:": w.rule, "plain:": w.rule, "desk:": w.rule},
+		realtime.Rules{"room:": w.rule, "drop:": w.rule, "plain:": w.rule, "board:": w.rule, "desk:": w.rule},
 		&realtime.Options{
 			Broker: broker, Logger: quiet, RefreshGrace: tokenGrace, UnknownAfter: blindAfter,
-			Channels: map[string]realtime.Channel{
-				"room:": {HistorySize: keep.Size, HistoryTTL: keep.TTL},
-				"desk:": {HistorySize: keep.Size, HistoryTTL: keep.TTL},
-			},
-			Subscribe: nd.desk,
+			MaxMessage: maxMessage, MaxQueue: maxQueue,
+			Channels:  w.channels(),
+			Subscribe: nd.desk, OnConnect: nd.opened, OnClose: nd.ended,
 			RPC: map[string]realtime.RPCFunc{"whoami": func(_ context.Context, c *realtime.Conn, _ json.RawMessage) (json.RawMessage, error) {
 				who := c.Identity()
 				w.nap()
@@ -97,11 +95,28 @@ func newNode(w *world, n int, down bool) (*node, error) {
 	return nd, nil
 }
 
+// channels are Options.Channels.
+func (w *world) channels() map[string]realtime.Channel {
+	of := map[string]realtime.Channel{}
+	for _, channel := range channels {
+		prefix, _, _ := strings.Cut(channel, ":")
+		if kept(channel) {
+			of[prefix+":"] = realtime.Channel{HistorySize: keep.Size, HistoryTTL: keep.TTL, Overflow: overflow(channel)}
+		}
+	}
+	for prefix, other := range w.lie.overflow {
+		ch := of[prefix]
+		ch.Overflow = other
+		of[prefix] = ch
+	}
+	return of
+}
+
 // desk is Options.Subscribe.
-func (nd *node) desk(realtime.Identity) []string {
+func (nd *node) desk(who realtime.Identity) []string {
 	nd.w.mu.Lock()
 	defer nd.w.mu.Unlock()
-	if nd.w.lie.noDesk && nd.w.pace.IntN(10) == 0 {
+	if who.UserID() != servedTo || nd.w.lie.noDesk && nd.w.pace.IntN(10) == 0 {
 		return nil
 	}
 	return []string{served}

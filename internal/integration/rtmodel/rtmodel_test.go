@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func TestR1_R2_R3_R4_R5_R8_R10_R16_Model(t *testing.T) {
+func TestR1_R2_R3_R4_R5_R8_R9_R10_R16_Model(t *testing.T) {
 	n := defaultRuns
 	if given := os.Getenv("GATEWIRE_MODEL_RUNS"); given != "" {
 		var err error

@@ -19,13 +19,15 @@ var (
 		"refresh", "refresh", "refresh", "foreign refresh",
 		"end", "end", "end others", "end all", "end and connect", "end and connect", "put out",
 		"rights", "rights", "rights", "rights twice", "rights and subscribe", "rights and subscribe",
-		"fault", "fault", "heal", "cut", "broker",
+		"fault", "fault", "heal", "cut", "broker", "stall", "stall",
 		"gone", "goodbye", "mute",
 		"wait", "wait", "wait", "wait",
 	)
 	pauses   = fair[time.Duration](0, 0, 0, time.Millisecond, 10*time.Millisecond, 30*time.Millisecond, 100*time.Millisecond)
 	waits    = fair(300*time.Millisecond, time.Second, 1500*time.Millisecond, 3*time.Second, 3*time.Second, 7*time.Second, 12*time.Second, 40*time.Second)
 	cuts     = fair[time.Duration](0, 0, 10*time.Millisecond, 100*time.Millisecond, time.Second, 4*time.Second)
+	stalls   = fair[time.Duration](0, 100*time.Millisecond, 100*time.Millisecond, time.Second, time.Second, 3*time.Second, 8*time.Second, 40*time.Second)
+	rooms    = fair(-1, 0, 0, 100, 300, 300, 1000)
 	tokens   = fair[time.Duration](0, 4*time.Second, 10*time.Second, 30*time.Second, 30*time.Second, 5*time.Minute)
 	kinds    = fair("allow", "allow", "deny", "deny", "until", "until", "unknown")
 	granting = fair("allow", "until")
@@ -91,10 +93,21 @@ func (w *world) idle() *client {
 // step is one thing that happens.
 func (w *world) step() {
 	nd := pick(w, "node", w.nodes)
-	for _, channel := range channels { // so that whoever should get nothing would
-		w.publish(nd, channel)
+	w.mu.Lock()
+	without := w.pace.Perm(len(channels))[:2]
+	w.mu.Unlock()
+	for n, channel := range channels { // so that whoever should get nothing would
+		if !slices.Contains(without, n) {
+			w.publish(nd, channel)
+		}
 	}
-	switch what := menu.Draw(w.t, "what"); what {
+	what := menu.Draw(w.t, "what")
+	w.mu.Lock()
+	if w.lie.often != "" && w.pace.IntN(4) == 0 {
+		what = w.lie.often
+	}
+	w.mu.Unlock()
+	switch what {
 	case "sign in":
 		w.signIn(nd, pick(w, "user", users), fair(true, false).Draw(w.t, "token"))
 	case "connect":
@@ -117,7 +130,12 @@ func (w *world) step() {
 		w.publish(nd, pick(w, "channel", channels))
 	case "send":
 		user := pick(w, "user", users)
-		w.ops.Go(func() { _ = nd.hub.SendUser(context.Background(), user, []byte(`"`+user+`"`)) })
+		w.ops.Go(func() {
+			_ = nd.hub.SendUser(context.Background(), user, []byte(`"`+user+`"`))
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.sent[user] = time.Now()
+		})
 	case "rights":
 		w.change(nd, w.anyRight(), kinds)
 	case "rights twice": // whichever answer comes later, the second counts
@@ -140,6 +158,18 @@ func (w *world) step() {
 		}
 	case "fault":
 		w.fault(nd)
+	case "stall":
+		if c := w.idle(); c != nil {
+			w.hold(c, stalls.Draw(w.t, "for"), rooms.Draw(w.t, "room"))
+			time.Sleep(time.Millisecond)
+			w.publishAll()
+			switch fair("nothing", "end", "rights").Draw(w.t, "then") {
+			case "end":
+				w.end(nd, "session", c.life)
+			case "rights":
+				w.change(nd, right{c.life.user, pick(w, "channel", channels)}, kinds)
+			}
+		}
 	case "cut":
 		w.cut(nd, cuts.Draw(w.t, "for"))
 	case "broker":
@@ -191,7 +221,7 @@ func (w *world) startConnect(nd *node, l *life) {
 	token := l.cookie == "" || fair(0, 1, 2).Draw(w.t, "by token") == 0
 	var then []string
 	if fair(true, true, true, false).Draw(w.t, "subscribes") {
-		then = wished
+		then = fair(wished, dropping).Draw(w.t, "channels")
 	}
 	var before *client
 	if fair(true, true, false).Draw(w.t, "comes back") {
@@ -274,14 +304,14 @@ func (w *world) putOut(nd *node, user string) {
 
 func (w *world) publish(nd *node, channel string) {
 	w.mu.Lock()
-	n := nd.sequence[channel] + 1
+	n, began := nd.sequence[channel]+1, time.Now()
 	w.mu.Unlock()
-	err := nd.hub.Publish(context.Background(), channel, message(fmt.Sprint("node ", nd.n), n))
+	err := nd.hub.Publish(context.Background(), channel, w.message(fmt.Sprint("node ", nd.n), n))
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if err == nil {
 		nd.sequence[channel] = n
-	} else if w.failures.now == 0 {
+	} else if !w.failures.since(began) {
 		w.violate("R8", "node %d can't publish: %v", nd.n, err)
 	}
 }
@@ -299,6 +329,9 @@ func (w *world) change(nd *node, r right, kinds *rapid.Generator[string]) {
 	a, now := w.rights[r], time.Now()
 	if a.denied(now) && !a.unknown {
 		a.last[lastDenied] = now
+	}
+	if a.allowed && !a.until.IsZero() && a.until.Before(now.Add(time.Second)) {
+		a.last[lastDenied] = later(now, a.until) // a grant that is being given may be over when it is
 	}
 	if a.unknown {
 		a.last[lastUnknown] = now

@@ -35,14 +35,17 @@ type world struct {
 	lives    []*life
 	clients  []*client
 	rights   map[right]*access
-	data     map[place]string     // what was published there
-	putting  map[string]int       // calls of EndUser under way
-	put      map[string]time.Time // when the last returned
-	asking   map[string]int       // calls of Reauthorize under way
-	asked    map[string]time.Time // when the last returned
-	failures trouble              // of the broker
-	emptied  time.Time            // when the broker last lost the histories
-	broken   string               // what was violated first
+	data     map[place]string          // what was published there
+	putting  map[string]int            // calls of EndUser under way
+	put      map[string]time.Time      // when the last returned
+	asking   map[string]int            // calls of Reauthorize under way
+	asked    map[string]time.Time      // when the last returned
+	sent     map[string]time.Time      // when a user was last sent something
+	conns    map[string]*realtime.Conn // by id
+	ends     map[string]ending         // by id
+	failures trouble                   // of the broker
+	emptied  time.Time                 // when the broker last lost the histories
+	broken   string                    // what was violated first
 	trace    []event
 }
 
@@ -115,7 +118,10 @@ func (w *world) rule(_ context.Context, who realtime.Identity, channel string) (
 	w.nap()
 	w.mu.Lock()
 	a := *w.rights[right{who.UserID(), channel}]
-	slow := w.pace.IntN(10) == 0
+	slow, open := w.pace.IntN(10) == 0, w.lie.openDesk && channel == served
+	for _, c := range w.clients {
+		open = open || w.lie.openSlow && c.stall.paused && c.life.user == who.UserID()
+	}
 	w.mu.Unlock()
 	w.nap()
 	if slow { // and others are asked, and answer, meanwhile
@@ -124,7 +130,7 @@ func (w *world) rule(_ context.Context, who realtime.Identity, channel string) (
 		}
 	}
 	switch {
-	case w.lie.openDesk && channel == served:
+	case open:
 		return realtime.Grant{Recover: true}, nil
 	case a.unknown:
 		return realtime.Grant{}, errDown
@@ -194,27 +200,44 @@ var failure string
 var errFound = errors.New("found what was looked for")
 
 // counts are figures of all runs of this process.
-var counts struct{ runs, steps, sockets, ended, lost, closed, received, refreshed, reauthorized, outages, gaps, emptied atomic.Int64 }
+var counts struct{ runs, steps, sockets, ended, lost, closed, received, refreshed, reauthorized, outages, gaps, emptied, stalls atomic.Int64 }
 
 func figures() string {
-	return fmt.Sprintf("%d runs, %d steps; %d sockets, %d closed by hubs; %d sessions ended, %d pushes and messages lost, %d outages; %d refreshes, %d questions again; %d times the broker was away, %d times it had lost all; %d publications received",
+	return fmt.Sprintf("%d runs, %d steps; %d sockets, %d closed by hubs; %d sessions ended, %d pushes and messages lost, %d outages; %d refreshes, %d questions again; %d times the broker was away, %d times it had lost all; %d readers stopped for a while; %d publications received",
 		counts.runs.Load(), counts.steps.Load(), counts.sockets.Load(), counts.closed.Load(), counts.ended.Load(), counts.lost.Load(), counts.outages.Load(),
-		counts.refreshed.Load(), counts.reauthorized.Load(), counts.gaps.Load(), counts.emptied.Load(), counts.received.Load())
+		counts.refreshed.Load(), counts.reauthorized.Load(), counts.gaps.Load(), counts.emptied.Load(), counts.stalls.Load(), counts.received.Load())
 }
 
 var (
 	users    = []string{"ann", "bob"}
-	channels = []string{"room:a", "room:b", "plain:c", served}
+	channels = []string{"room:a", "drop:b", "plain:c", "board:e", served}
 )
 
-// served is the channel that the hubs put everybody in who has a right to it.
-const served = "desk:d"
+// served is the channel that the hubs put a user in who has a right to it: ann.
+const (
+	served   = "desk:d"
+	servedTo = "ann"
+)
 
 // kept reports whether a channel has a history.
 func kept(channel string) bool { return channel != "plain:c" }
 
-// wished are the channels that clients enter by themselves.
-var wished = channels[:3]
+// overflow is what becomes of a channel's publications for a slow reader.
+func overflow(channel string) realtime.Overflow {
+	switch channel {
+	case "drop:b", served:
+		return realtime.DropOldest
+	case "board:e":
+		return realtime.Latest
+	}
+	return realtime.Close
+}
+
+// wished are the channels that clients enter by themselves, or some of them do.
+var (
+	wished   = channels[:4]
+	dropping = []string{"drop:b", "board:e"}
+)
 
 // run is one run of the model. When it returns nothing is left of it.
 func run(t *rapid.T, l lie, found func(string)) {
@@ -225,6 +248,7 @@ func run(t *rapid.T, l lie, found func(string)) {
 		rights: map[right]*access{}, data: map[place]string{},
 		putting: map[string]int{}, put: map[string]time.Time{},
 		asking: map[string]int{}, asked: map[string]time.Time{},
+		sent: map[string]time.Time{}, conns: map[string]*realtime.Conn{}, ends: map[string]ending{},
 	}
 	for _, user := range users {
 		for _, channel := range channels {
@@ -257,7 +281,9 @@ func run(t *rapid.T, l lie, found func(string)) {
 	for range fair(15, 30, 45, 60).Draw(t, "steps") {
 		w.step()
 		counts.steps.Add(1)
+		settle()
 		w.look()
+		w.lookAtChannels()
 		w.judge()
 	}
 	w.settle()
@@ -286,8 +312,23 @@ func (w *world) look() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, c := range w.clients {
-		if c.connected && c.over.IsZero() {
+		if c.connected && c.over.IsZero() && !c.gone() {
 			c.late(time.Now())
+		}
+	}
+}
+
+// lookAtChannels finds clients that lack something and have not been told.
+func (w *world) lookAtChannels() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := time.Now()
+	for _, channel := range channels {
+		top := w.depot.top(channel)
+		for _, c := range w.clients {
+			if c.connected && !c.stall.behind(now) && !c.gone() {
+				c.upToDate("R8", channel, top, now.Add(-time.Second))
+			}
 		}
 	}
 }
@@ -297,8 +338,12 @@ func (w *world) settle() {
 	w.heal()
 	time.Sleep(1200 * time.Millisecond)
 	w.ops.Wait()
-	w.publishAll()               // shows who has missed something, and who does not know of another epoch
-	time.Sleep(12 * time.Second) // more than a presence beat: who could not be taken out is
+	w.publishAll() // shows who has missed something, and who does not know of another epoch
+	if w.failures.last.IsZero() {
+		time.Sleep(2 * time.Second)
+	} else {
+		time.Sleep(12 * time.Second) // more than a presence beat: who could not be taken out of it is
+	}
 	w.ops.Wait()
 	w.publishAll()
 	time.Sleep(time.Second)
