@@ -294,7 +294,8 @@ func (c *conn) disconnect(d disconnect) bool {
 	}
 	forget := c.close(d, true, d.reconnects())
 	c.mu.Unlock()
-	c.wire.seal(closeFrameOf(d), d.code == closeSlow.code)
+	// Who is signed out is told so before all that still waits for them.
+	c.wire.seal(closeFrameOf(d), d.code == closeSlow.code || d.code == closeSessionEnded.code)
 	c.hub.wheel.schedule(c, closeWait)
 	switch d.code {
 	case closeSlow.code:

@@ -267,8 +267,8 @@ func TestR16_APingCostsNoGoroutine(t *testing.T) {
 
 // A connection that was busy is as small as any, once it is idle.
 func TestR16_AnIdleConnectionsStackIsSmall(t *testing.T) {
-	const n = 200
-	s := open(t, nil)
+	const n = 500
+	s := open(t, func(o *realtime.Options) { o.MaxPerUser = -1 })
 	all := make([]*rawClient, n)
 	for i := range all {
 		all[i] = s.dialRaw(t)
@@ -295,7 +295,8 @@ func TestR16_AnIdleConnectionsStackIsSmall(t *testing.T) {
 		c.write(masked(0x89, ""))
 		c.want(0x8a, "")
 	}
-	require.Less(t, stacks(), before+n<<10)
+	// Twice as much and more is what readers would keep; workers that wait have some, too.
+	require.Eventually(t, func() bool { return stacks() < before+n*3<<9 }, 10*time.Second, 50*time.Millisecond)
 }
 
 // Answers that wait for a slow reader are those that were given.

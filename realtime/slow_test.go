@@ -158,6 +158,23 @@ func TestR9_SlowConsumers(t *testing.T) {
 			})
 		}
 	})
+	t.Run("R1 what waits is dropped when the session ends", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := &world{}
+			s := inBubble(t, w, w, small)
+			slow, resume := s.stall("room:x")
+			const sent = 24 // of which a connection in memory holds eight
+			for i := range sent {
+				require.NoError(t, s.SendUser(t.Context(), "slow", big(i)))
+			}
+			synctest.Wait()
+			w.end("s9")
+			time.Sleep(time.Second)
+			resume()
+			require.Equal(t, 4501, slow.code())
+			require.Less(t, len(slow.in), sent/2)
+		})
+	})
 	t.Run("R9 Latest: only the newest waits", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := &world{}

@@ -23,7 +23,9 @@ func TestS6_TalkingOnASocketIsUse(t *testing.T) {
 				const origin = "https://app.example"
 				m, err := session.New[struct{}](session.NewMemoryStore(nil), &session.Options{TrustedOrigins: []string{origin}})
 				require.NoError(t, err)
-				echo := func(_ context.Context, _ *realtime.Conn, data json.RawMessage) (json.RawMessage, error) { return data, nil }
+				echo := func(_ context.Context, _ *realtime.Conn, data json.RawMessage) (json.RawMessage, error) {
+					return data, nil
+				}
 				hub, err := realtime.New(origin, realtime.Via(m.Authenticate), m, nil, &realtime.Options{RPC: map[string]realtime.RPCFunc{"echo": echo}})
 				require.NoError(t, err)
 				mux := http.NewServeMux()
