@@ -61,11 +61,10 @@ type conn struct {
 	renewAt   time.Time // when a subscription's grant expires
 	forceAt   time.Time // when a closed connection is cut
 
-	bucket  bucket    // used by the reader's commands alone
-	handled time.Time // likewise: when the last message was
-	streak  int       // likewise: of messages that came soon after the one before
-	deep    bool      // the reader's stack has grown
-	out     *[]byte   // likewise: answers not yet sent; nil: none
+	bucket bucket  // used by the reader's commands alone
+	streak int     // likewise: of messages that came soon after the one before
+	deep   bool    // the reader's stack has grown
+	out    *[]byte // likewise: answers not yet sent; nil: none
 
 	spoke spoke // guarded by wheel.mu
 	kin   [2]kin
@@ -244,17 +243,21 @@ func (c *conn) handle(t *task) {
 	}
 	c.busy, c.pinged = true, false
 	c.mu.Unlock()
+	before := c.bucket.at
 	defer func() {
 		c.mu.Lock()
-		now := time.Now()
 		c.busy, c.running = false, nil
-		c.pongBy = now.Add(c.hub.o.PongTimeout) // one that came meanwhile is still unread
+		if c.pinged { // meanwhile: a pong that came is still unread
+			c.pongBy = time.Now().Add(c.hub.o.PongTimeout)
+		}
+		undone := c.undone
 		c.mu.Unlock()
-		if c.streak++; now.Sub(c.handled) >= soon {
+		if c.streak = min(c.streak+1, lively); c.bucket.at.Sub(before) >= soon {
 			c.streak = 0
 		}
-		c.streak, c.handled = min(c.streak, lively), now
-		c.afterwards()
+		if undone {
+			c.afterwards()
+		}
 	}()
 	defer c.rescue("a command")
 	c.commands(t)
