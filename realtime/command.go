@@ -218,7 +218,7 @@ func (c *conn) commands(t *task) {
 	for line := range bytes.SplitSeq(t.message, []byte{'\n'}) {
 		// Replies wait for their reader, as pushes can't: whoever asks for much at
 		// once is served as fast as they read.
-		if !c.wire.await(c.hub.o.MaxQueue/4) || c.isClosed() {
+		if !c.wire.await(c.hub.o.MaxQueue / 4) {
 			return
 		}
 		now := time.Now()
@@ -247,29 +247,30 @@ func (c *conn) commands(t *task) {
 			}
 			continue
 		}
-		c.runWithin(now.Add(c.hub.o.CommandTimeout), q)
+		if !c.run(now.Add(c.hub.o.CommandTimeout), q) {
+			return
+		}
 	}
 }
 
-// runWithin runs one command, whose context ends with the connection or then.
-func (c *conn) runWithin(then time.Time, q *command) {
+// run runs one command, whose context ends with the connection or then. It returns
+// false when the connection is closed already.
+func (c *conn) run(then time.Time, q *command) bool {
 	ctx := &lazyContext{hub: c.hub.ctx, deadline: then}
 	c.mu.Lock()
+	who, phase, closed := c.who, c.state, c.closed
 	c.running = ctx
-	if c.closed {
-		ctx.cancel()
-	}
 	c.mu.Unlock()
+	if closed {
+		return false
+	}
 	defer ctx.cancel()
-	c.run(ctx, q)
+	c.do(ctx, who, phase, q)
+	return true
 }
 
-// run runs one command.
-func (c *conn) run(ctx context.Context, q *command) {
-	c.mu.Lock()
-	who, state := c.who, c.state
-	c.mu.Unlock()
-	if (q.Connect != nil) == (state == connected) { // a second one, or anything before the first
+func (c *conn) do(ctx context.Context, who Identity, phase state, q *command) {
+	if (q.Connect != nil) == (phase == connected) { // a second one, or anything before the first
 		c.flush()
 		c.disconnect(closeBadRequest)
 		return

@@ -180,3 +180,21 @@ func TestDataIsNobodyElses(t *testing.T) {
 		require.Contains(t, history, fmt.Sprintf(`"data":"%02d"`, i))
 	}
 }
+
+// Strings are read eight bytes at a time: a byte that ends one, or doesn't belong
+// there, is found wherever it is.
+func TestR14_ScannerIsAsStrictAsJSON(t *testing.T) {
+	scanned := func(b []byte) bool { valid, _ := realtime.ScanJSON(b); return valid }
+	for n := range 26 {
+		for at := range n {
+			for c := range 256 {
+				b := []byte(`"` + strings.Repeat("é", n/2) + strings.Repeat("x", n%2) + `"`)
+				b[1+at] = byte(c)
+				require.Equal(t, json.Valid(b), scanned(b), "%q", b)
+			}
+		}
+	}
+	for _, s := range []string{`"1234567\"`, `"1234567\""`, `"123456\u00e9"`, `"123456\u00e"`, `"12345678`, `"1234567`, `"123456\x"`, `"123\\456"`, `"12345678\`} {
+		require.Equal(t, json.Valid([]byte(s)), scanned([]byte(s)), "%s", s)
+	}
+}

@@ -1,5 +1,7 @@
 package realtime
 
+import "encoding/binary"
+
 // scanner checks JSON in one pass, without memory of its own: RFC 8259, as
 // strict as encoding/json, which decides in all cases that matter but speed.
 type scanner struct {
@@ -48,31 +50,53 @@ func (s *scanner) space(i int) int {
 }
 
 func (s *scanner) stringEnd(i int) int {
-	for i++; i < len(s.b); i++ {
-		switch c := s.b[i]; {
-		case c == '"':
-			return i + 1
-		case c < ' ':
-			return -1
-		case c == '\\':
-			i++
-			if i >= len(s.b) {
+	for i++; i < len(s.b); {
+		if i+8 <= len(s.b) && ordinary(binary.LittleEndian.Uint64(s.b[i:])) {
+			i += 8
+			continue
+		}
+		for end := min(i+8, len(s.b)); i < end; i++ {
+			switch c := s.b[i]; {
+			case c == '"':
+				return i + 1
+			case c < ' ':
 				return -1
-			}
-			switch s.b[i] {
-			case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
-			case 'u':
-				for range 4 {
-					if i++; i >= len(s.b) || !hex(s.b[i]) {
-						return -1
-					}
+			case c == '\\':
+				if i = s.escapeEnd(i + 1); i < 0 {
+					return -1
 				}
-			default:
-				return -1
 			}
 		}
 	}
 	return -1
+}
+
+// ordinary says that none of eight bytes is a quotation mark, a backslash or a control
+// character: what is less than n has its highest bit unset, and set once n is taken
+// from it.
+func ordinary(b uint64) bool {
+	const each, high = 0x0101010101010101, 0x8080808080808080
+	quote, slash := b^each*'"', b^each*'\\'
+	return ((quote-each)&^quote|(slash-each)&^slash|(b-each*' ')&^b)&high == 0
+}
+
+// escapeEnd returns the last byte of an escape, of which i is the second.
+func (s *scanner) escapeEnd(i int) int {
+	if i >= len(s.b) {
+		return -1
+	}
+	switch s.b[i] {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+	case 'u':
+		for range 4 {
+			if i++; i >= len(s.b) || !hex(s.b[i]) {
+				return -1
+			}
+		}
+	default:
+		return -1
+	}
+	return i
 }
 
 func hex(c byte) bool { return '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'f' }

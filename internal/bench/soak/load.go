@@ -212,6 +212,9 @@ func (c *client) live(ctx context.Context, until time.Time) {
 	if err := t.begin(ctx); err != nil {
 		code := int(websocket.CloseStatus(err))
 		c.l.count(func(r *report) { r.Closed[code]++ })
+		if code == 3500 { // its session has ended, and something else closed it first
+			c.cookie = ""
+		}
 		if !c.slow || code != 3008 { // what it has missed may be too much for it
 			c.l.problem(err)
 		}
