@@ -443,6 +443,7 @@ func (h *Hub) keepAlive(c *conn, who Identity) {
 	h.mu.Unlock()
 	go func() {
 		defer h.wg.Done()
+		defer c.rescue("Sessions.KeepAlive")
 		ctx, cancel := context.WithTimeout(h.ctx, cleanupTimeout)
 		defer cancel()
 		if err := k.KeepAlive(ctx, who.session); err != nil && h.ctx.Err() == nil {

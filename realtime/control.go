@@ -151,8 +151,14 @@ func (h *Hub) Reauthorize(ctx context.Context, userID string) error {
 }
 
 func (h *Hub) reaskAll(ctx context.Context, userID string) error {
-	for _, c := range h.of(byUser, userID) {
-		c.reaskAlone(ctx)
+	left := h.of(byUser, userID)
+	defer func() {
+		for _, c := range left { // a rule has ended the goroutine: nobody knows what is still right
+			c.disconnect(closeInternal)
+		}
+	}()
+	for ; len(left) > 0; left = left[1:] {
+		left[0].reaskAlone(ctx)
 	}
 	return ctx.Err()
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -190,6 +191,23 @@ func TestControl(t *testing.T) {
 		require.Equal(t, 1011, a.code())
 		require.Equal(t, 1011, b.code())
 		require.Contains(t, bob.call(`"rpc":{"method":"echo"}`), "rpc")
+	})
+
+	t.Run("R3 a rule that ends its goroutine when it is asked again: no connection keeps its right", func(t *testing.T) {
+		g, share := &gate{grant: everything}, realtime.NewMemoryBroker(nil)
+		one := gated(t, g, func(o *realtime.Options) { o.Broker = share })
+		other := gated(t, g, func(o *realtime.Options) { o.Broker = share })
+		all := []*client{one.join("ann/s1"), one.join("ann/s2"), other.join("ann/s1"), other.join("ann/s2")}
+		for _, c := range all {
+			c.call(`"subscribe":{"channel":"room:x"}`)
+		}
+		g.mu.Lock()
+		g.hook = func(int) { runtime.Goexit() }
+		g.mu.Unlock()
+		require.Error(t, one.Reauthorize(t.Context(), "ann"))
+		for _, c := range all {
+			require.Equal(t, 1011, c.code())
+		}
 	})
 
 	t.Run("R3 a rule that has no answer in time: no connection keeps its right", func(t *testing.T) {

@@ -350,6 +350,31 @@ func TestR9_Replies(t *testing.T) {
 			}
 		})
 	})
+	t.Run("R9 Latest: what a connect reply has no room for follows it", func(t *testing.T) {
+		s := open(t, func(o *realtime.Options) {
+			o.MaxQueue, o.Info = 128<<10, nil
+			o.Subscribe = func(realtime.Identity) []string { return []string{"board:a", "board:b"} }
+		})
+		for _, channel := range []string{"board:a", "board:b"} {
+			require.NoError(t, s.Publish(t.Context(), channel, []byte(`"old"`)))
+			require.NoError(t, s.Publish(t.Context(), channel, kilobytes(40)))
+		}
+		for _, had := range []string{`{}`, `{"subs":{"board:b":{"recover":true,"offset":1}}}`} {
+			c := s.dial(header{cookie: "ann/s1"})
+			var reply struct{ Subs map[string]subscribed }
+			require.NoError(t, json.Unmarshal(c.call(`"connect":` + had)["connect"], &reply))
+			require.Len(t, reply.Subs["board:a"].Publications, 1)
+			require.Empty(t, reply.Subs["board:b"].Publications)
+			require.Equal(t, uint64(1), uint64(reply.Subs["board:b"].Offset), "where a client goes on from that gets no further")
+			var got struct {
+				Channel string
+				Pub     struct{ Offset int }
+			}
+			require.NoError(t, json.Unmarshal([]byte(c.pushOf(`"pub"`)), &got))
+			require.Equal(t, "board:b", got.Channel)
+			require.Equal(t, 2, got.Pub.Offset)
+		}
+	})
 	t.Run("R9 data larger than a queue is refused to its publisher", func(t *testing.T) {
 		s := open(t, func(o *realtime.Options) { o.MaxQueue, o.MaxMessage = 100<<10, 90<<10 })
 		require.Error(t, s.Publish(t.Context(), "room:x", kilobytes(60)))

@@ -185,6 +185,23 @@ func TestAHandlerThatEndsItsGoroutine(t *testing.T) {
 	}
 }
 
+// careless is a world that panics when it is told that a session is used.
+type careless struct{ *world }
+
+func (careless) KeepAlive(context.Context, string) error { panic("host") }
+
+func TestSessionsThatPanicWhenOneIsUsed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{}
+		s := inBubble(t, careless{w}, w, nil)
+		ann, bob := s.join("ann/s1"), s.join("bob/s2")
+		time.Sleep(11 * time.Second)
+		ann.write(`{"send":{"data":1}}`)
+		require.Equal(t, 1011, ann.code())
+		require.True(t, bob.live())
+	})
+}
+
 func TestOnClose(t *testing.T) {
 	t.Run("once, with what ended it", func(t *testing.T) {
 		for name, test := range map[string]struct {

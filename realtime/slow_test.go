@@ -166,8 +166,8 @@ func TestR9_SlowConsumers(t *testing.T) {
 			const sent = 24 // of which a connection in memory holds eight
 			for i := range sent {
 				require.NoError(t, s.SendUser(t.Context(), "slow", big(i)))
+				synctest.Wait() // or one write takes several
 			}
-			synctest.Wait()
 			w.end("s9")
 			time.Sleep(time.Second)
 			resume()

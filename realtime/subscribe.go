@@ -1,6 +1,9 @@
 package realtime
 
-import "context"
+import (
+	"context"
+	"slices"
+)
 
 // subscribeParams is the subscribe command, and what a connect command says of
 // a server-side subscription it had.
@@ -190,6 +193,8 @@ func (c *conn) recover(ctx context.Context, s *subscription, p *subscribeParams,
 		return nil, c.errorFor("history", err)
 	}
 	partial := false
+	var late *round
+	position := top
 	result.Recoverable, result.Positioned = true, true
 	result.Epoch, result.Offset = top.Epoch, top.Offset
 	switch {
@@ -201,6 +206,12 @@ func (c *conn) recover(ctx context.Context, s *subscription, p *subscribeParams,
 			result.Recovered = true
 		case len(pubs) > 0 && publications(pubs).size() <= p.room:
 			result.Recovered, result.Publications = p.Recover, pubs
+		case len(pubs) > 0: // other channels of the reply took the room: it follows by itself
+			newest := pubs[0]
+			newest.Epoch = top.Epoch
+			position.Offset = newest.Offset - 1
+			result.Recovered, result.Offset = p.Recover, position.Offset
+			late = newRound(s.topic, []Event{{Kind: EventPublication, Publication: newest}})
 		}
 	case !p.Recover:
 	case c.complete(pubs, top, p):
@@ -215,8 +226,11 @@ func (c *conn) recover(ctx context.Context, s *subscription, p *subscribeParams,
 		result.Offset = p.Offset
 	}
 	s.mu.Lock()
-	s.position, s.offset, s.epoch = true, top.Offset, top.Epoch
+	s.position, s.offset, s.epoch = true, position.Offset, position.Epoch
 	s.partial = partial && result.Recovered
+	if late != nil && s.phase == joining {
+		s.early = slices.Insert(s.early, 0, late)
+	}
 	s.mu.Unlock()
 	return result, nil
 }

@@ -14,6 +14,8 @@ export class Chat {
   /** @type {import('/client/realtime.js').Subscription | null} */
   #subscription = null;
   #epoch = ''; // of the history that is shown; none while none is
+  /** @type {any} messages that stood there when some had gone missing, until the history is read; null: none have */
+  #before = null;
   /** @type {Set<number>} offsets on the page */
   #seen = new Set();
   /** @type {Map<string, {user: string, name: string}>} connections in the room */
@@ -95,6 +97,7 @@ export class Chat {
     this.#leaving.clear();
     this.#connections.clear();
     this.#epoch = '';
+    this.#before = null;
     this.#seen.clear();
     $('messages').replaceChildren();
     $('messages').setAttribute('aria-busy', 'true');
@@ -105,23 +108,30 @@ export class Chat {
   /** @param {import('/client/realtime.js').Subscription} subscription @param {{recovered: boolean, wasRecovering: boolean}} event */
   async #arrived(subscription, { recovered, wasRecovering }) {
     const stale = () => this.#subscription !== subscription;
+    if (wasRecovering && !recovered) this.#before = $('messages').querySelectorAll('.message'); // what comes from here on is of the history that is read now
     try {
       const [clients, past] = await Promise.all([
         subscription.presence(),
-        recovered && this.#epoch ? null : subscription.history({ limit: SHOWN, reverse: true }),
+        recovered && this.#epoch && !this.#before ? null : subscription.history({ limit: SHOWN, reverse: true }),
       ]);
       if (stale()) return;
       this.#connections.clear();
       for (const info of Object.values(clients)) this.#connections.set(info.client, { user: info.user, name: nameOf(info) });
       this.#showPeople();
       if (!past) return;
-      if (this.#epoch && past.epoch !== this.#epoch) { // another history: the numbers begin again
-        this.#seen.clear();
-        for (const item of $('messages').querySelectorAll('.message')) item.dataset.offset = '0';
+      if (this.#before && past.epoch !== this.#epoch) { // another history: the numbers begin again
+        for (const item of this.#before) {
+          if (this.#epoch) item.dataset.offset = '0';
+          else item.remove(); // of which history it was, nobody knows
+        }
+        const since = [...$('messages').querySelectorAll('.message')].filter((item) => item.dataset.offset !== '0');
+        $('messages').append(...since); // their numbers are lower than those of what stands there
+        this.#seen = new Set(since.map((item) => Number(item.dataset.offset)));
       }
       this.#epoch = past.epoch;
       const missing = past.publications.reverse().filter(({ offset }) => !offset || !this.#seen.has(offset));
-      if (wasRecovering && !recovered) this.#say('You were disconnected for a while. Messages may be missing here.');
+      if (this.#before) this.#say('You were disconnected for a while. Messages may be missing here.');
+      this.#before = null;
       for (const publication of missing) this.#add(publication);
       if ($('messages').childElementCount === 0) $('messages').append(h('li', { class: 'said empty' }, 'No messages yet. Say hello!'));
     } catch (error) {
