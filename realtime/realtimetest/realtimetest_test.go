@@ -608,9 +608,8 @@ var lies = []struct {
 					return
 				}
 				next.Control(message)
-				if held != nil {
+				if string(message) == "a6" { // of the same sender
 					next.Control(held)
-					held = nil
 				}
 			}
 		})
