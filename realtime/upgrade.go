@@ -36,7 +36,8 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "realtime: the subprotocol spoken is "+subprotocol, http.StatusBadRequest)
 		return
 	}
-	if inner := innermost(w); !hijackable(inner) {
+	inner := innermost(w)
+	if _, ok := inner.(http.Hijacker); !ok {
 		h.fault("realtime: a connection can't be taken over: a middleware's ResponseWriter has no method Unwrap", "type", fmt.Sprintf("%T", inner))
 		http.Error(w, "realtime: the connection can't be taken over", http.StatusInternalServerError)
 		return
@@ -84,11 +85,6 @@ func innermost(w http.ResponseWriter) http.ResponseWriter {
 		}
 		w = outer.Unwrap()
 	}
-}
-
-func hijackable(w http.ResponseWriter) bool {
-	_, ok := w.(http.Hijacker)
-	return ok
 }
 
 // originAllowed reports whether a page of the request's origin may connect.

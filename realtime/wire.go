@@ -186,23 +186,20 @@ func (w *wire) Write(p []byte) (int, error) {
 }
 
 // send writes or queues whole frames.
-func (w *wire) send(c chunk) sent {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.sealed || w.dead {
-		return sentClosed
-	}
-	return w.put(c, w.limit)
-}
+func (w *wire) send(c chunk) sent { return w.sendWithin(c, w.limit) }
 
 // tell is send for a short frame that must not fail for want of room.
 func (w *wire) tell(frame []byte) sent {
+	return w.sendWithin(chunk{b: frame}, w.limit+controlRoom)
+}
+
+func (w *wire) sendWithin(c chunk, limit int) sent {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.sealed || w.dead {
 		return sentClosed
 	}
-	return w.put(chunk{b: frame}, w.limit+controlRoom)
+	return w.put(c, limit)
 }
 
 // seal queues a close frame as the last. With discard, what waits before it is
